@@ -1,0 +1,79 @@
+# One verb per chore, the same here and in CI. Needs make and a Python 3.11, 3.12 or 3.13; everything else goes into .venv.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+# Airflow takes four times as long to import without bytecode.
+unexport PYTHONDONTWRITEBYTECODE PYTHONPATH VIRTUAL_ENV
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+ARGS ?=
+# Each worker starts servers of its own; `make test WORKERS=0` runs everything in one process.
+WORKERS ?= 2
+
+# The default python3 if it is recent enough, else the newest that really runs (a version manager's shim may not).
+FIND_PYTHON = for python in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+	if "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then break; fi; python=; done; \
+	if [ -z "$$python" ]; then echo "No Python 3.11, 3.12 or 3.13 found. Install one, or name it: make venv PYTHON=/path/to/python" >&2; exit 1; fi
+
+.PHONY: help
+help:  ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: venv
+venv: $(STAMP)  ## Create .venv from the lock (nothing happens when it is up to date)
+
+$(STAMP): pyproject.toml requirements/lock.txt
+	@$(FIND_PYTHON); \
+	if uv --version >/dev/null 2>&1; then uv=uv; else uv=$(BIN)/uv; fi; \
+	if ! $(BIN)/python -c '' 2>/dev/null; then \
+		echo "Creating .venv with $$("$$python" --version)"; \
+		if [ "$$uv" = uv ]; then uv venv --quiet --clear --python "$$(command -v "$$python")" .venv; \
+		else "$$python" -m venv --clear .venv; fi; \
+	fi; \
+	if [ "$$uv" != uv ] && [ ! -x "$$uv" ]; then $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; fi; \
+	echo "Installing requirements/lock.txt"; \
+	"$$uv" pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps --requirement requirements/lock.txt; \
+	"$$uv" pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .; \
+	touch $@
+
+.PHONY: lock
+lock:  ## Renew requirements/lock.txt
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --no-annotate \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
+		--override requirements/overrides.txt --output-file requirements/lock.txt pyproject.toml requirements/lock.in
+
+.PHONY: demo
+demo: $(STAMP)  ## A subset of a demo shop, on private servers (UI=1: in Airflow's UI; ENGINE=mysql: on MySQL)
+	@UI="$(UI)" ENGINE="$(ENGINE)" $(BIN)/python -m sandbox.demo $(ARGS)
+
+.PHONY: test
+test: $(STAMP)  ## Every test but the long ones, on real servers (WORKERS=2, ARGS='-k cycle')
+	@$(BIN)/python -m pytest -m 'not long' --numprocesses=$(WORKERS) --dist=loadgroup $(ARGS)
+
+.PHONY: test-long
+test-long: $(STAMP)  ## The tests that take minutes
+	@$(BIN)/python -m pytest -m long --numprocesses=$(WORKERS) --dist=loadgroup $(ARGS)
+
+.PHONY: lint
+lint: $(STAMP)  ## ruff, mypy --strict and the layer contracts
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check . || { $(BIN)/ruff format --check .; exit 1; }
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+.PHONY: format
+format: $(STAMP)  ## Format the code and mend what ruff can mend
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+.PHONY: bench
+bench: $(STAMP)  ## The benchmarks
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: clean
+clean:  ## Remove .venv, caches and build results
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""What to copy and how: knows nothing of Airflow."""

@@ -1,0 +1,261 @@
+"""What an engine must do: one class per kind of database, with a read-only end and a writing end.
+
+Everything above this line speaks of sources, targets, plans and expressions; everything a server does in its own
+way is below it. Callers never ask an engine's name. Statements come in as SQLAlchemy expressions and are compiled
+here with literal values, so that what is logged is what is run and can be pasted into the server's own client.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+
+from airflow_subset_provider.core.errors import Fault
+from airflow_subset_provider.core.schema import Column, Schema, Table, TableName
+from airflow_subset_provider.core.sql import Condition, Tables
+
+Statement = sa.sql.expression.ClauseElement
+PAGE = 10_000  # keys in one statement: about 200 kB of SQL for integer keys, 600 kB for UUIDs
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """How to reach one database, without knowing its password.
+
+    Attributes:
+        engine: the registered engine's name.
+        connect: opens a new connection of that engine's driver.
+        label: what to call it in messages, e.g. the connection id.
+    """
+
+    engine: str
+    connect: Callable[[], Any] = field(repr=False)
+    label: str
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What one stream moved: rows, bytes on the wire, seconds."""
+
+    rows: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: Moved) -> Moved:
+        """Both together."""
+        return Moved(self.rows + other.rows, self.bytes + other.bytes, self.seconds + other.seconds)
+
+    @property
+    def rate(self) -> float:
+        """Rows a second."""
+        return self.rows / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True)
+class Suspended:
+    """A thing of the target that is out of force during a run, and how to put it back.
+
+    Attributes:
+        kind: "foreign key" or "triggers".
+        definition: the server's own words for it, enough to make it again.
+        validated: whether it had been checked against all rows.
+    """
+
+    table: TableName
+    kind: str
+    name: str
+    definition: str
+    validated: bool
+
+
+Progress = Callable[[Moved], None]
+
+
+class Flavour(ABC):
+    """How this kind of server says things; needs no connection."""
+
+    dialect: ClassVar[sa.Dialect]
+    lateral: ClassVar[bool]
+
+    def compile(self, statement: Statement | str) -> str:
+        """The statement as the server gets it."""
+        if isinstance(statement, str):
+            return statement
+        return str(statement.compile(dialect=self.dialect, compile_kwargs={"literal_binds": True}))
+
+    @abstractmethod
+    def typed(self, value: sa.ColumnElement[Any] | None, column: Column) -> sa.ColumnElement[Any]:
+        """The value made to have exactly the column's type; a NULL of that type for None."""
+
+    @abstractmethod
+    def share(self, columns: Sequence[sa.ColumnElement[Any]], percent: float, seed: int) -> Condition:
+        """True for `percent` of all keys, chosen by a hash of key and seed."""
+
+    @abstractmethod
+    def as_text(self, column: sa.ColumnElement[Any], type_: str) -> sa.ColumnElement[Any]:
+        """A key's value as text that `keys` reads back without loss."""
+
+    @abstractmethod
+    def keys(self, columns: Sequence[Column], rows: Sequence[tuple[str, ...]], name: str) -> sa.FromClause:
+        """Keys as a table of these columns, written out in the statement."""
+
+
+class Session(Flavour):
+    """One connection to one end."""
+
+    label: str
+
+    @abstractmethod
+    def rows(self, statement: Statement | str) -> list[tuple[Any, ...]]:
+        """All rows of a small result."""
+
+    def value(self, statement: Statement | str) -> Any:
+        """The single value of a result."""
+        return self.rows(statement)[0][0]
+
+    @abstractmethod
+    def reflect(self, schemas: Sequence[str]) -> Schema:
+        """The schema as the server describes it; no schemas: the default one."""
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Stop the statement under way; called from another thread or a signal handler."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the connection; a transaction under way is undone."""
+
+
+class Source(Session):
+    """The read-only end."""
+
+    @abstractmethod
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Everything read inside is read from one state of the database."""
+
+    @abstractmethod
+    def clause_faults(self, table: TableName, clause: str, where: str) -> list[Fault]:
+        """What the server says against a WHERE clause on one table; nothing is run."""
+
+    @abstractmethod
+    def statement_faults(self, statement: Statement | str, where: str) -> list[Fault]:
+        """What the server says against a statement; nothing is run."""
+
+    @abstractmethod
+    def unreadable(self, tables: Sequence[Table]) -> list[Fault]:
+        """Tables that this user may not read in full."""
+
+    @abstractmethod
+    def schema_dump(self, schemas: Sequence[str]) -> str:
+        """SQL that makes these schemas' objects, without rows, owners or grants."""
+
+
+class Target(Session):
+    """The writing end. Statements run in the transaction that `transaction` opens."""
+
+    tables: Tables
+
+    @abstractmethod
+    def transaction(self) -> AbstractContextManager[None]:
+        """All or nothing."""
+
+    @abstractmethod
+    def savepoint(self) -> AbstractContextManager[None]:
+        """All or nothing, inside a transaction."""
+
+    @abstractmethod
+    def execute(self, statement: Statement | str) -> int:
+        """Run one statement; the number of rows it touched."""
+
+    @abstractmethod
+    def pages(self, statement: sa.Select[Any], size: int = PAGE) -> Iterator[list[tuple[str, ...]]]:
+        """A result of texts in pages, flat in memory, as it was when the first page was asked for."""
+
+    @abstractmethod
+    def load(
+        self, source: Source, statement: Statement | str, table: Table, progress: Progress | None = None
+    ) -> Moved:
+        """Stream a SELECT of the source into the table, its `copied` columns in their order."""
+
+    @abstractmethod
+    def load_missing(self, source: Source, statement: Statement | str, table: Table, key: Sequence[str]) -> Moved:
+        """The same, leaving out rows whose key the table has already."""
+
+    @abstractmethod
+    def keep(self, name: str, columns: Sequence[Column], pages: Iterable[list[tuple[str, ...]]]) -> sa.TableClause:
+        """A temporary table of keys, for the rest of the transaction; one of that name is replaced."""
+
+    @abstractmethod
+    def stage(self, name: str, statement: sa.Select[Any]) -> sa.TableClause:
+        """A temporary table of a result, for the rest of the transaction; one of that name is replaced."""
+
+    # -- before and after
+
+    @abstractmethod
+    def same_database(self, source: Source) -> bool:
+        """Whether both ends are one database, by whatever address."""
+
+    @abstractmethod
+    def unwritable(self, tables: Sequence[Table]) -> list[Fault]:
+        """Why this user cannot replace the rows of these tables."""
+
+    @abstractmethod
+    def outsiders(self, tables: Sequence[TableName]) -> list[Fault]:
+        """Tables outside the copy whose rows reference tables inside it."""
+
+    @abstractmethod
+    def type_faults(self, wanted: Table, found: Table, source: Source) -> list[Fault]:
+        """Columns of the target's table that cannot take the source's values."""
+
+    @abstractmethod
+    def create_schema(self, dump: str, source: Source, schemas: Sequence[str]) -> None:
+        """Make the missing schema from the source's dump."""
+
+    @abstractmethod
+    def lock_state(self) -> None:
+        """Hold the state tables against every other writer until the transaction ends."""
+
+    @abstractmethod
+    def suspend(self, tables: Sequence[TableName]) -> list[Suspended]:
+        """Put foreign keys of and to the tables, and their triggers, out of force."""
+
+    @abstractmethod
+    def restore(self, item: Suspended, validate: bool) -> bool:
+        """Put one thing back in force; False when rows break it, and nothing was put back."""
+
+    @abstractmethod
+    def empty(self, tables: Sequence[TableName]) -> None:
+        """Delete all rows of the tables."""
+
+    @abstractmethod
+    def occupied(self, tables: Sequence[TableName]) -> list[TableName]:
+        """Those of the tables that hold a row."""
+
+    @abstractmethod
+    def reset_sequences(self, tables: Sequence[TableName]) -> int:
+        """Let every sequence that feeds a column go on after the column's greatest value; the number of sequences."""
+
+    @abstractmethod
+    def analyze(self, tables: Sequence[TableName]) -> None:
+        """Bring the planner's statistics up to date."""
+
+
+class Engine(ABC):
+    """One kind of database."""
+
+    name: ClassVar[str]
+    default_schemas: ClassVar[tuple[str, ...]]
+    flavour: ClassVar[Flavour]
+
+    @abstractmethod
+    def source(self, endpoint: Endpoint, purpose: str) -> AbstractContextManager[Source]:
+        """Open the read-only end; `purpose` is shown in the server's list of sessions."""
+
+    @abstractmethod
+    def target(self, endpoint: Endpoint, purpose: str) -> AbstractContextManager[Target]:
+        """Open the writing end."""

@@ -1,0 +1,135 @@
+"""What both ends of a Postgres copy share: the dialect, typed expressions, key lists, and the driver's errors put right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, LiteralString, cast
+
+import psycopg
+import sqlalchemy as sa
+from psycopg import errors as pg
+from psycopg.rows import TupleRow
+from sqlalchemy.dialects import postgresql
+
+from airflow_subset_provider.core.engines.base import Flavour, Session, Statement
+from airflow_subset_provider.core.engines.postgresql import catalog
+from airflow_subset_provider.core.errors import EndpointError, Fault, RetryableError, SubsetError
+from airflow_subset_provider.core.schema import Column, Schema
+from airflow_subset_provider.core.sql import Condition, ServerType
+
+RETRYABLE = (
+    pg.OperationalError,  # lost connections, and by inheritance: out of memory, too many connections, query cancelled
+    pg.DeadlockDetected,
+    pg.SerializationFailure,
+    pg.LockNotAvailable,
+)
+NEVER = (pg.InvalidPassword, pg.InvalidAuthorizationSpecification, pg.InvalidCatalogName, pg.DiskFull)
+
+
+def raw(statement: str) -> LiteralString:
+    """Text compiled by our own dialect, as the driver's types want it."""
+    return cast("LiteralString", statement)
+
+
+@contextmanager
+def translated(label: str) -> Iterator[None]:
+    """The driver's errors as this package's own, without the server's DETAIL and CONTEXT: they quote rows."""
+    try:
+        yield
+    except psycopg.Error as error:
+        message = error.diag.message_primary or str(error).strip() or type(error).__name__
+        fault = Fault(f"{message} (SQLSTATE {error.sqlstate})" if error.sqlstate else message, label, _advice(error))
+        if isinstance(error, pg.InsufficientPrivilege | NEVER):  # type: ignore[operator]
+            raise EndpointError(fault) from None
+        if isinstance(error, RETRYABLE):
+            raise RetryableError(fault) from None
+        raise SubsetError(fault) from None
+
+
+def _advice(error: psycopg.Error) -> str:
+    if error.diag.constraint_name:
+        return f"Constraint {error.diag.constraint_name!r} of {error.diag.schema_name}.{error.diag.table_name}."
+    return error.diag.message_hint or ""
+
+
+def _dialect() -> sa.Dialect:
+    """SQLAlchemy's, told what it would ask a connection: literals are standard ones, a backslash is a backslash."""
+    dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+    dialect._backslash_escapes = False
+    return dialect  # type: ignore[no-any-return]
+
+
+class PostgresFlavour(Flavour):
+    """Postgres' ways of saying things.
+
+    The dialect's parameter style is `named` because statements go out whole: with a percent style SQLAlchemy would
+    double every `%` in names and clauses.
+    """
+
+    dialect: ClassVar[sa.Dialect] = _dialect()
+    lateral: ClassVar[bool] = True
+
+    def typed(self, value: sa.ColumnElement[Any] | None, column: Column) -> sa.ColumnElement[Any]:
+        """CAST: the two terms of a recursive CTE must have equal types, modifiers included."""
+        return sa.cast(sa.null() if value is None else value, ServerType(column.type))
+
+    def share(self, columns: Sequence[sa.ColumnElement[Any]], percent: float, seed: int) -> Condition:
+        """By `hashtextextended` (PostgreSQL 11 and later) of the key's text."""
+        texts = [sa.cast(c, sa.Text()) for c in columns]
+        key = texts[0] if len(texts) == 1 else sa.func.concat_ws(sa.literal_column("'|'"), *texts)
+        bucket = sa.func.abs(sa.func.hashtextextended(key, sa.literal_column(str(seed))) % sa.literal_column("1000000"))
+        return bucket < sa.literal_column(str(round(percent * 10_000)))
+
+    def as_text(self, column: sa.ColumnElement[Any], type_: str) -> sa.ColumnElement[Any]:
+        """The type's own output, which its input reads back."""
+        return sa.cast(column, sa.Text())
+
+    def keys(self, columns: Sequence[Column], rows: Sequence[tuple[str, ...]], name: str) -> sa.FromClause:
+        """`unnest` of one array a column."""
+        arrays = [
+            sa.literal_column(f"{_array([row[i] for row in rows])}::{column.type}[]") for i, column in enumerate(columns)
+        ]
+        return sa.func.unnest(*arrays).table_valued(*(c.name for c in columns), name=name).render_derived()
+
+
+class PostgresSession(PostgresFlavour, Session):
+    """One connection."""
+
+    def __init__(self, connection: psycopg.Connection[TupleRow], label: str) -> None:
+        """Take over an open connection."""
+        self.connection = connection
+        self.label = label
+
+    def rows(self, statement: Statement | str) -> list[tuple[Any, ...]]:
+        """Run it and fetch all."""
+        with translated(self.label):
+            cursor = self.connection.execute(raw(self.compile(statement)))
+            return cursor.fetchall() if cursor.description else []
+
+    def query(self, statement: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+        """Run one of this package's own statements with bound parameters."""
+        with translated(self.label):
+            return self.connection.execute(raw(statement), parameters).fetchall()
+
+    def reflect(self, schemas: Sequence[str]) -> Schema:
+        """From pg_catalog; all its statements see one state of it."""
+        found = self.query("SELECT nspname FROM pg_namespace WHERE nspname = ANY(%(s)s)", {"s": list(schemas)})
+        missing = set(schemas) - {name for (name,) in found}
+        EndpointError.raise_for(Fault(f"no schema {s!r}", self.label) for s in sorted(missing))
+        version = self.connection.info.server_version
+        return catalog.reflect(self.query, schemas, f"PostgreSQL {version // 10000}.{version % 10000}")
+
+    def cancel(self) -> None:
+        """Ask the server to stop what it is doing for this connection."""
+        self.connection.cancel_safe(timeout=5)
+
+    def close(self) -> None:
+        """Close; harmless when it is closed."""
+        self.connection.close()
+
+
+def _array(values: Sequence[str]) -> str:
+    """A literal array of texts, as one quoted string."""
+    items = ",".join('"' + v.replace("\\", "\\\\").replace('"', '\\"') + '"' for v in values)
+    return "'{" + items.replace("'", "''") + "}'"

@@ -1,0 +1,91 @@
+"""Every error the core raises, under one root.
+
+A run crosses processes (Airflow pickles exceptions), so an error carries plain data only: a tuple of
+`Fault`, each saying what is wrong, where, and what to do. Two branches matter to a caller: errors that
+a later try may not meet again (`RetryableError`), and errors that will come back until somebody changes
+the request, the schema or a privilege (everything else).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong: what, where (table, clause, foreign key, connection) and what to do."""
+
+    what: str
+    where: str = ""
+    do: str = ""
+
+    def __str__(self) -> str:
+        """Render as `where: what. do`."""
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text.rstrip('.')}. {self.do}" if self.do else text
+
+
+class SubsetError(Exception):
+    """The root of every error of this package.
+
+    Attributes:
+        faults: all the faults found, in the order they were found; never empty.
+    """
+
+    retryable = False
+
+    def __init__(self, faults: Iterable[Fault] | Fault | str) -> None:
+        """Take one fault, several, or a bare sentence."""
+        if isinstance(faults, str):
+            faults = Fault(faults)
+        self.faults: tuple[Fault, ...] = (faults,) if isinstance(faults, Fault) else tuple(faults)
+        super().__init__(self.faults)
+
+    def __str__(self) -> str:
+        """All faults, one a line when there are several."""
+        if len(self.faults) == 1:
+            return str(self.faults[0])
+        return f"{len(self.faults)} faults:\n" + "\n".join(f"  {n}. {fault}" for n, fault in enumerate(self.faults, 1))
+
+    @classmethod
+    def raise_for(cls, faults: Iterable[Fault]) -> None:
+        """Raise one error for all faults, or return when there are none."""
+        found = tuple(faults)
+        if found:
+            raise cls(found)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[tuple[Fault, ...]]]:
+        """Pickle by the faults alone."""
+        return type(self), (self.faults,)
+
+
+class RequestError(SubsetError):
+    """What the user asked cannot be done: unknown names, bad filters, contradictory settings."""
+
+
+class EndpointError(SubsetError):
+    """A server cannot be used as it is: same database on both ends, missing privilege or tool."""
+
+
+class DriftError(SubsetError):
+    """The live schema is not the one the plan was made from."""
+
+
+class TargetError(SubsetError):
+    """The target database cannot take the copy: missing tables or columns, rows of somebody else's."""
+
+
+class IntegrityError(SubsetError):
+    """The copy does not hold together; the message names the foreign keys and how many rows dangle."""
+
+
+class RetryableError(SubsetError):
+    """A lost connection, a deadlock, a lock timeout: the same step may succeed when tried again."""
+
+    retryable = True
+
+
+class LockedError(RetryableError):
+    """Another run is writing this target right now."""

@@ -1,0 +1,292 @@
+"""References of kept rows, settled inside the target: what dangles is dropped, fetched or set to NULL.
+
+The target itself says what is missing: an anti-join per foreign key. `drop` runs with each table's extract, parents
+first; `include` runs after all extracts, children first, and fetches exactly the missing keys from the source, a
+component's cycle by one recursive walk upwards; `null` runs last (semantics: References, 2, 3 and 5).
+
+A value that matches no row in the source is no reference. Only keys that the source has not validated can hold such values
+("loose" keys), so only for them is the source asked which of the dangling values exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from airflow_subset_provider.core import sql
+from airflow_subset_provider.core.engines.base import Moved, Source, Target
+from airflow_subset_provider.core.graph import Component
+from airflow_subset_provider.core.plan import Plan
+from airflow_subset_provider.core.relations import Relation
+from airflow_subset_provider.core.schema import Column, ForeignKey, TableName
+from airflow_subset_provider.core.spec import Policy, Rule
+from airflow_subset_provider.core.walk import Node, Step, Walk
+
+
+def is_loose(key: ForeignKey) -> bool:
+    """Whether the source may hold values of it that match no row."""
+    return key.virtual or not key.validated or bool(key.only_on)
+
+
+class Integrity:
+    """The reference rules of one plan, at work on one target.
+
+    Args:
+        banned: per table, a temporary table of keys that must not be fetched, with their columns.
+    """
+
+    def __init__(self, plan: Plan, source: Source, target: Target) -> None:
+        """Statements run in the target's transaction under way."""
+        self.plan = plan
+        self.source = source
+        self.target = target
+        self.here = target.tables
+        self.there = sql.Tables(plan.schema)
+        self.banned: dict[TableName, sa.TableClause] = {}
+
+    # -- what dangles
+
+    def dangling(self, relation: Relation) -> list[sql.Condition]:
+        """For the child's rows in the target: it is a reference, and its row is not here."""
+        key = relation.key
+        child = self.here[key.child]
+        if not relation.reachable:
+            return sql.is_reference(key, child)
+        parent = self._beside(key)
+        return [*sql.is_reference(key, child), ~sql.exists(parent, sql.match(key, child, parent), child)]
+
+    def _beside(self, key: ForeignKey) -> sa.FromClause:
+        """The parent in the target, under another name where it is the child as well."""
+        parent = self.here[key.parent]
+        return parent.alias("parent") if key.on_itself else parent
+
+    def count_dangling(self, relation: Relation) -> int:
+        """Rows of the target whose reference is not kept."""
+        child = self.here[relation.key.child]
+        return int(
+            self.target.value(sa.select(sa.func.count()).select_from(child).where(*self.dangling(relation)))
+        )
+
+    def missing(self, relation: Relation) -> Iterator[list[tuple[str, ...]]]:
+        """The distinct values that dangle, in pages, as texts; without banned ones."""
+        key = relation.key
+        child = self.here[key.child]
+        columns = [
+            self.target.as_text(child.c[a], self._type(key.parent, b)).label(a)
+            for a, b in zip(key.columns, key.parent_columns, strict=True)
+        ]
+        conditions = self.dangling(relation)
+        if key.parent in self.banned:
+            banned = self.banned[key.parent]
+            conditions.append(~sql.exists(banned, sql.match(key, child, banned), child))
+        return self.target.pages(sa.select(*columns).select_from(child).where(*conditions).distinct())
+
+    def cut(self, relation: Relation, slot: int = 0) -> list[sql.Condition]:
+        """Like `dangling`, but for values that match a row in the source only: for a loose key, the source is asked.
+
+        Args:
+            slot: tells apart the temporary tables of relations that one statement uses together.
+        """
+        conditions = self.dangling(relation)
+        key = relation.key
+        if not is_loose(key) or key.parent not in self.plan.schema:
+            return conditions
+        columns = self._columns(key.parent, key.parent_columns)
+        known = self.target.keep(f"subset_known_{slot}", columns, self._in_source(relation))
+        child = self.here[key.child]
+        return [*conditions, sql.exists(known, sql.match(key, child, known), child)]
+
+    def _in_source(self, relation: Relation) -> Iterator[list[tuple[str, ...]]]:
+        """Those of the dangling values that match a row in the source, in pages."""
+        key = relation.key
+        columns = self._columns(key.parent, key.parent_columns)
+        rows = self.there[key.parent]
+        for page in self.missing(relation):
+            wanted = self.source.keys(columns, page, "wanted")
+            texts = [self.source.as_text(rows.c[c.name], c.type) for c in columns]
+            same = [wanted.c[c.name] == rows.c[c.name] for c in columns]
+            yield self.source.rows(self.there.select(key.parent, texts).where(sql.exists(wanted, same, rows)))
+
+    # -- drop
+
+    def drop(self, component: Component) -> dict[TableName, int]:
+        """Leave out rows with a `drop` reference that is not kept, until nothing changes (semantics: References, 2).
+
+        Returns:
+            Rows left out of each table.
+        """
+        strict = [r for t in component.tables for r in self._strict(t)]
+        dropped = dict.fromkeys(component.tables, 0)
+        if component.cyclic:
+            for table, rows in self._drop_chains(component, strict):
+                dropped[table] += rows
+        while True:
+            before = sum(dropped.values())
+            for relation in strict:
+                table = self.here[relation.key.child]
+                dropped[relation.key.child] += self.target.execute(sa.delete(table).where(*self.cut(relation)))
+            if not component.cyclic or sum(dropped.values()) == before:
+                return dropped
+
+    def _strict(self, table: TableName) -> list[Relation]:
+        kept = self.plan.rule(table) is not Rule.SKIP
+        return [r for r in self.plan.relations_of.get(table, ()) if kept and r.policy is Policy.DROP]
+
+    def _drop_chains(self, component: Component, strict: Sequence[Relation]) -> Iterator[tuple[TableName, int]]:
+        """Rows that fall one after the other along a cycle, all at once: their number of rounds is the chain's length."""
+        inside = [r for r in strict if r.key.parent in component.tables and r.reachable]
+        tags = {
+            tag: self._columns(table, self._node_key(table, inside))
+            for tag, table in enumerate(component.tables)
+            if self.plan.schema[table].identity and any(table in (r.key.child, r.key.parent) for r in inside)
+        }
+        inside = [r for r in inside if {component.tables.index(t) for t in (r.key.child, r.key.parent)} <= set(tags)]
+        if not inside:
+            return
+        walk = Walk(sql.Names(self.plan.schema).new("subset_doomed"), tags, self.target.typed, self.target.lateral)
+        seeds = [
+            (tag, self.here.select(r.key.child, [c.name for c in tags[tag]]).where(*self.cut(r)))
+            for r in strict
+            if (tag := component.tables.index(r.key.child)) in tags and not is_loose(r.key)
+        ]
+        if not seeds:
+            return
+        cte = walk.cte(seeds, [self._downward(component, r, tags) for r in inside])
+        doomed = self.target.stage("subset_doomed_rows", sa.select(*cte.c))
+        for tag in tags:
+            table = component.tables[tag]
+            rows, node = self.here[table], walk.node(doomed, tag)
+            same = [node.c[c] == rows.c[c] for c in self.plan.schema[table].identity]
+            yield table, self.target.execute(sa.delete(rows).where(sql.exists(doomed, [node.is_tag, *same], rows)))
+
+    def _node_key(self, table: TableName, inside: Iterable[Relation]) -> tuple[str, ...]:
+        referenced = (c for r in inside if r.key.parent == table for c in r.key.parent_columns)
+        return tuple(dict.fromkeys([*self.plan.schema[table].identity, *referenced]))
+
+    def _downward(self, component: Component, relation: Relation, tags: dict[int, list[Column]]) -> Step:
+        key = relation.key
+        end = component.tables.index(key.child)
+        rows = self.here[key.child]
+
+        def children(node: Node) -> sa.Select[Any]:
+            same = [rows.c[a] == node.c[b] for a, b in zip(key.columns, key.parent_columns, strict=True)]
+            return self.here.select(key.child, [c.name for c in tags[end]]).where(*same, *sql.when(key, rows))
+
+        return Step(component.tables.index(key.parent), end, children)
+
+    # -- include
+
+    def close(self, component: Component) -> dict[TableName, Moved]:
+        """Fetch the rows of the component that kept rows reference, and on upwards inside it (semantics: References, 3).
+
+        The component's children must be closed before it.
+
+        Returns:
+            What was fetched into each table.
+        """
+        wanted = [r for r in self.plan.into(component) if self._includes(r)]
+        climbs = [r for r in wanted if r.key.child in component.tables]
+        fetched = dict.fromkeys(component.tables, Moved())
+        while True:
+            before = sum(m.rows for m in fetched.values())
+            for relation in wanted:
+                for table, moved in self._fetch(component, relation, climbs):
+                    fetched[table] += moved
+            if not climbs or sum(m.rows for m in fetched.values()) == before:
+                return fetched
+
+    def _includes(self, relation: Relation) -> bool:
+        return relation.policy is Policy.INCLUDE and self.plan.rule(relation.key.child) is not Rule.SKIP
+
+    def _fetch(
+        self, component: Component, relation: Relation, climbs: Sequence[Relation]
+    ) -> Iterator[tuple[TableName, Moved]]:
+        parent = self.plan.schema[relation.key.parent]
+        for page in self.missing(relation):
+            if not climbs:
+                yield parent.name, self.target.load(self.source, self._by_key(relation.key, page), parent)
+            elif self.banned:
+                rows = self._by_key(relation.key, page)
+                yield (
+                    parent.name,
+                    self.target.load_missing(self.source, rows, parent, relation.key.parent_columns),
+                )
+            else:
+                yield from self._fetch_upwards(component, relation.key, page, climbs)
+
+    def _by_key(self, key: ForeignKey, page: list[tuple[str, ...]]) -> sa.Select[Any]:
+        """SELECT the parent's rows with these key values, on the source."""
+        columns = self._columns(key.parent, key.parent_columns)
+        wanted = self.source.keys(columns, page, "wanted")
+        rows = self.there[key.parent]
+        same = [wanted.c[c.name] == rows.c[c.name] for c in columns]
+        every = [c.name for c in self.plan.schema[key.parent].copied]
+        return self.there.select(key.parent, every).where(sql.exists(wanted, same, rows))
+
+    def _fetch_upwards(
+        self, component: Component, key: ForeignKey, page: list[tuple[str, ...]], climbs: Sequence[Relation]
+    ) -> Iterator[tuple[TableName, Moved]]:
+        """The page's rows and all they reference inside the component, on the source; rows already here stay.
+
+        A node of the walk is a referenced key value, so each step reads one table by one key.
+        """
+        nodes = list(dict.fromkeys((k.parent, k.parent_columns) for k in [key, *(r.key for r in climbs)]))
+        tags = {tag: self._columns(*node) for tag, node in enumerate(nodes)}
+        name = sql.Names(self.plan.schema).new("subset_upwards")
+        walk = Walk(name, tags, self.source.typed, self.source.lateral)
+        wanted = self.source.keys(tags[0], page, "wanted")
+        steps = [self._upward(nodes, tag, r.key) for tag, (table, _) in enumerate(nodes) for r in climbs if r.key.child == table]
+        cte = walk.cte([(0, sa.select(*(wanted.c[c.name] for c in tags[0])))], steps)
+        for tag, (table, columns) in enumerate(nodes):
+            rows, node = self.there[table], walk.node(cte, tag)
+            same = [node.c[c] == rows.c[c] for c in columns]
+            every = [c.name for c in self.plan.schema[table].copied]
+            found = self.there.select(table, every).where(sql.exists(cte, [node.is_tag, *same], rows))
+            yield table, self.target.load_missing(self.source, found, self.plan.schema[table], columns)
+
+    def _upward(self, nodes: list[tuple[TableName, tuple[str, ...]]], tag: int, key: ForeignKey) -> Step:
+        table, columns = nodes[tag]
+        rows = self.there[table]
+
+        def parents(node: Node) -> sa.Select[Any]:
+            same = [rows.c[c] == node.c[c] for c in columns]
+            return self.there.select(table, key.columns).where(*same, *sql.is_reference(key, rows))
+
+        return Step(tag, nodes.index((key.parent, key.parent_columns)), parents)
+
+    # -- null
+
+    def null(self, table: TableName) -> int:
+        """Set references that point outside the copy to NULL, all of a row at once (semantics: References, 5).
+
+        Returns:
+            Rows changed.
+        """
+        cuts = {r: sa.and_(*self.cut(r, n)) for n, r in enumerate(self._nullable(table))}
+        if not cuts:
+            return 0
+        rows = self.here[table]
+        reasons: dict[str, list[sql.Condition]] = {}
+        for relation, condition in cuts.items():
+            for column in relation.nulls:
+                reasons.setdefault(column, []).append(condition)
+        values = {c: sa.case((sa.or_(*conditions), sa.null()), else_=rows.c[c]) for c, conditions in reasons.items()}
+        return self.target.execute(sa.update(rows).values(values).where(sa.or_(*cuts.values())))
+
+    def _nullable(self, table: TableName) -> list[Relation]:
+        if self.plan.rule(table) is Rule.SKIP:
+            return []
+        found = [r for r in self.plan.relations_of.get(table, ()) if r.nulls]
+        return [r for r in found if r.policy is Policy.NULL or (self.plan.may_ban and r.policy is Policy.INCLUDE)]
+
+    # -- columns
+
+    def _columns(self, table: TableName, names: Sequence[str]) -> list[Column]:
+        found = [self.plan.schema[table].column(name) for name in names]
+        return [c for c in found if c is not None]
+
+    def _type(self, table: TableName, name: str) -> str:
+        column = self.plan.schema[table].column(name) if table in self.plan.schema else None
+        return column.type if column else ""

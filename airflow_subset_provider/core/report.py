@@ -1,0 +1,103 @@
+"""What a run did, as plain data: for the log, the XCom, the report file and the person who must sign for it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+REPORT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class TableReport:
+    """One table's part of a run.
+
+    Attributes:
+        source_rows: the source server's estimate; -1 where it has none.
+        kept: rows in the copy: extracted minus dropped plus referred.
+        seconds: of its extract and of fetching referred rows.
+    """
+
+    table: str
+    rule: str
+    reason: str
+    source_rows: int
+    kept: int
+    extracted: int
+    referred: int
+    dropped: int
+    nulled: int
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class KeyReport:
+    """One foreign key of the copy.
+
+    Attributes:
+        dangling: rows whose value matches no row of the copy.
+        proof: how that is known: the server validated the constraint, or the rows were counted.
+        in_source: the source has such values as well: the key is unvalidated there, virtual, or on some partitions only.
+    """
+
+    key: str
+    dangling: int
+    proof: str
+    in_source: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """A finished run.
+
+    Attributes:
+        dangling: references of the copy that should hold and do not: 0, or the run has failed
+            (with referential integrity off: what was counted).
+        sequences: how many were set behind their columns' values.
+        seconds: from the start of prepare to the end of finish.
+    """
+
+    run: str
+    source: str
+    target: str
+    fingerprint: str
+    tables: tuple[TableReport, ...]
+    keys: tuple[KeyReport, ...]
+    warnings: tuple[str, ...]
+    sequences: int
+    seconds: float
+
+    @property
+    def dangling(self) -> int:
+        """References of the copy that should hold and do not."""
+        return sum(k.dangling for k in self.keys if not k.in_source)
+
+    @property
+    def kept(self) -> int:
+        """Rows in the copy."""
+        return sum(t.kept for t in self.tables)
+
+    @property
+    def source_rows(self) -> int:
+        """Rows in the source, as its server estimates."""
+        return sum(max(0, t.source_rows) for t in self.tables)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: versioned, with the totals."""
+        totals = {"kept": self.kept, "source_rows": self.source_rows, "dangling": self.dangling}
+        return {"report_version": REPORT_VERSION, **asdict(self), **totals}
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(self.as_dict())
+
+    @classmethod
+    def from_dict(cls, shape: dict[str, Any]) -> Report:
+        """Read what `as_dict` wrote."""
+        fields = {k: shape[k] for k in cls.__dataclass_fields__}
+        fields["tables"] = tuple(TableReport(**t) for t in shape["tables"])
+        fields["keys"] = tuple(KeyReport(**k) for k in shape["keys"])
+        fields["warnings"] = tuple(shape["warnings"])
+        return cls(**fields)

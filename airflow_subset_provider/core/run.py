@@ -1,0 +1,430 @@
+"""The steps of a run, without Airflow: what the operators call one by one, and what `subset` calls in a row.
+
+prepare -> extract (one component at a time, parents first) -> refer (children first) -> finish; release after all of it,
+whatever happened. Each step opens its own connections and leaves its result in the target, so that steps may run in
+different processes and may be repeated.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+
+import sqlalchemy as sa
+
+from airflow_subset_provider.core import checks, engines, select
+from airflow_subset_provider.core import plan as planning
+from airflow_subset_provider.core.bans import Settlement
+from airflow_subset_provider.core.engines.base import Endpoint, Moved, Session, Source, Target
+from airflow_subset_provider.core.errors import EndpointError, Fault, IntegrityError, RequestError, SubsetError, TargetError
+from airflow_subset_provider.core.graph import Component
+from airflow_subset_provider.core.integrity import Integrity, is_loose
+from airflow_subset_provider.core.plan import Plan
+from airflow_subset_provider.core.report import KeyReport, Report, TableReport
+from airflow_subset_provider.core.schema import Schema, TableName
+from airflow_subset_provider.core.spec import Rule, Spec
+from airflow_subset_provider.core.sql import Tables
+from airflow_subset_provider.core.state import State, Stats
+
+__all__ = ["Endpoint", "Run", "reflect", "subset"]
+
+log = logging.getLogger(__name__)
+MB = 1_000_000
+
+
+def reflect(endpoint: Endpoint, schemas: Sequence[str] = ()) -> Schema:
+    """The endpoint's schema.
+
+    Args:
+        schemas: the schemas in scope; none for the engine's default.
+
+    Raises:
+        EndpointError: it cannot be reached, or has no such schema.
+    """
+    engine = engines.get(endpoint.engine)
+    with engine.source(endpoint, "airflow_subset reflect") as source:
+        return source.reflect(schemas or engine.default_schemas)
+
+
+def _nobody(_: str) -> bool:
+    return False
+
+
+@dataclass
+class Run:
+    """One run of one plan.
+
+    Attributes:
+        key: names the run; a step repeated under the same key belongs to the same run.
+        alive: tells whether the run of another key that holds the target's lock still goes on.
+        log: where progress goes.
+        fresh: the plan was just made from this source, so that drift need not be looked for.
+    """
+
+    plan: Plan
+    source: Endpoint
+    target: Endpoint
+    key: str = "run"
+    replace_existing: bool = False
+    create_schema: bool = False
+    alive: Callable[[str], bool] = _nobody
+    log: logging.Logger = log
+    fresh: bool = False
+    _open: list[Session] = field(default_factory=list, repr=False)
+
+    # -- connections
+
+    @contextmanager
+    def _source(self) -> Iterator[Source]:
+        with engines.get(self.source.engine).source(self.source, f"airflow_subset {self.key}") as source:
+            self._open.append(source)
+            try:
+                yield source
+            finally:
+                self._open.remove(source)
+
+    @contextmanager
+    def _target(self) -> Iterator[Target]:
+        with engines.get(self.target.engine).target(self.target, f"airflow_subset {self.key}") as target:
+            target.tables = Tables(self.plan.schema)
+            self._open.append(target)
+            try:
+                yield target
+            finally:
+                self._open.remove(target)
+
+    @contextmanager
+    def _both(self) -> Iterator[tuple[Source, Target]]:
+        with self._source() as source, self._target() as target:
+            yield source, target
+
+    def cancel(self) -> None:
+        """Stop what both servers are doing for this run's open step; safe from a signal handler or another thread."""
+        for session in list(self._open):
+            with suppress(Exception):
+                session.cancel()
+
+    # -- prepare
+
+    def prepare(self) -> None:
+        """Check everything; then, in one transaction, take the lock, suspend constraints and empty the target's tables.
+
+        Raises:
+            SubsetError: with every fault found; nothing in the target is changed then.
+        """
+        if self.source.engine != self.target.engine:
+            raise EndpointError(
+                Fault(
+                    f"cannot copy from {self.source.engine} to {self.target.engine}",
+                    f"{self.source.label} → {self.target.label}",
+                    "Use two databases of one kind.",
+                )
+            )
+        with self._both() as (source, target):
+            if target.same_database(source):
+                raise EndpointError(
+                    Fault(
+                        "source and target are the same database",
+                        f"{self.source.label} → {self.target.label}",
+                        "Point the target elsewhere: it would be emptied.",
+                    )
+                )
+            if not self.fresh:
+                checks.check_drift(self.plan, source.reflect(self.plan.schema.schemas))
+            faults: dict[type[SubsetError], list[Fault]] = {RequestError: checks.check_source(self.plan, source)}
+            with target.transaction():
+                self._prepare_target(source, target, faults)
+        for warning in self.plan.warnings:
+            self.log.warning("%s", warning)
+
+    def _prepare_target(self, source: Source, target: Target, faults: dict[type[SubsetError], list[Fault]]) -> None:
+        found = self._target_schema(source, target, create=self.create_schema and not any(faults.values()))
+        faults[TargetError] = checks.check_target(self.plan, source, target, found, self.replace_existing)
+        checks.raise_all(faults)
+        state, tables = State(target), [t.name for t in self.plan.schema.tables]
+        state.create()
+        state.lock(self.key, self.alive)
+        suspended = target.suspend(tables)
+        state.note_suspended(suspended)
+        target.empty(tables)
+        state.start_tables(self.key, tables)
+        self.log.info(
+            "%d tables emptied, %d foreign keys and %d triggers suspended",
+            len(tables),
+            sum(s.kind == "foreign key" for s in suspended),
+            sum(s.kind == "triggers" for s in suspended),
+        )
+
+    def _target_schema(self, source: Source, target: Target, create: bool) -> Schema:
+        schemas = self.plan.schema.schemas
+        found = _reflected(target, schemas)
+        if create and len(checks.missing_tables(self.plan, found)) == len(self.plan.schema.tables):
+            self.log.info("the target has none of the tables: making the schema %s", ", ".join(schemas))
+            target.create_schema(source.schema_dump(schemas), source, schemas)
+            found = _reflected(target, schemas)
+        return found
+
+    # -- extract
+
+    def extract_sql(self, component: Component) -> dict[TableName, str]:
+        """The statement of each of the component's tables that has one, as it goes to the source."""
+        flavour = engines.get(self.source.engine).flavour
+        return {
+            t: flavour.compile(select.extract(self.plan, t, flavour)) for t in component.tables if self._extracts(t)
+        }
+
+    def _extracts(self, table: TableName) -> bool:
+        return self.plan.rule(table) in (Rule.RELEVANT, Rule.WHOLE)
+
+    def extract(self, component: Component) -> dict[TableName, Stats]:
+        """Load the component's own rows, in one transaction of the target and from one state of the source.
+
+        Raises:
+            SubsetError: nothing of it is in the target then.
+        """
+        stats = {}
+        with self._both() as (source, target), target.transaction(), source.snapshot():
+            state = State(target)
+            state.hold(self.key)
+            for table in component.tables:
+                target.execute(sa.delete(target.tables[table]))
+                if self._extracts(table):
+                    stats[table] = self._extract(table, source, target)
+            for table, dropped in Integrity(self.plan, source, target).drop(component).items():
+                if table in stats:
+                    stats[table] = replace(stats[table], dropped=dropped)
+            for table, done in stats.items():
+                state.note_stats(self.key, table, done)
+            target.analyze(list(stats))
+        return stats
+
+    def _extract(self, table: TableName, source: Source, target: Target) -> Stats:
+        planned, shape = self.plan.tables[table], self.plan.schema[table]
+        self.log.info("%s: %s (%s)", table, planned.rule.value, planned.reason)
+        statement = source.compile(select.extract(self.plan, table, source))
+        moved = target.load(source, statement, shape, self._tell(table))
+        self.log.info("%s: %s", table, _told(moved))
+        return Stats(extracted=moved.rows, bytes=moved.bytes, seconds=round(moved.seconds, 3))
+
+    def _tell(self, table: TableName) -> Callable[[Moved], None]:
+        return lambda m: self.log.info("%s: %.1f MB so far, %.1f s", table, m.bytes / MB, m.seconds)
+
+    # -- references
+
+    def refer(self, component: Component) -> dict[TableName, Stats]:
+        """Fetch the rows of the component that kept rows reference; the components below it must be closed before."""
+        with self._both() as (source, target), target.transaction(), source.snapshot():
+            state = State(target)
+            state.hold(self.key)
+            fetched = Integrity(self.plan, source, target).close(component)
+            return self._noted(state, target, fetched, {})
+
+    def settle(self) -> dict[TableName, Stats]:
+        """The same for all components at once, where a referred row may itself be impossible to keep (plan.may_ban)."""
+        with self._both() as (source, target), target.transaction(), source.snapshot():
+            state = State(target)
+            state.hold(self.key)
+            settlement = Settlement(Integrity(self.plan, source, target))
+            settlement.run()
+            return self._noted(state, target, settlement.fetched, settlement.dropped)
+
+    def _noted(
+        self, state: State, target: Target, fetched: dict[TableName, Moved], dropped: dict[TableName, int]
+    ) -> dict[TableName, Stats]:
+        """Add what a step did to what is noted of each table it changed."""
+        before, now = state.stats(self.key), {}
+        for table in {**fetched, **dropped}:
+            moved, gone, was = fetched.get(table, Moved()), dropped.get(table, 0), before.get(table, Stats())
+            now[table] = replace(
+                was,
+                referred=was.referred + moved.rows,
+                dropped=was.dropped + gone,
+                bytes=was.bytes + moved.bytes,
+                seconds=round(was.seconds + moved.seconds, 3),
+            )
+            state.note_stats(self.key, table, now[table])
+            self.log.info("%s: %s", table, _told(moved, "referred "))
+        target.analyze([t for t, m in fetched.items() if m.rows])
+        return now
+
+    # -- finish
+
+    def finish(self, started: float | None = None) -> Report:
+        """Null what must be, put constraints back in force (which proves them), set sequences, report.
+
+        Args:
+            started: when the run began, `time.time()`.
+
+        Raises:
+            IntegrityError: references that hold in the source do not in the copy; the copy stays locked out of use
+                until `release` puts its constraints back unvalidated.
+        """
+        started = time.time() if started is None else started
+        with self._both() as (source, target):
+            with target.transaction():
+                state = State(target)
+                state.hold(self.key)
+                self._null(state, source, target)
+                proven = self._restore(state, target)
+                keys = self._keys(target, proven)
+                IntegrityError.raise_for(_broken(self.plan, keys))
+                sequences = target.reset_sequences(self.plan.copied)
+                stats = state.stats(self.key)
+            target.analyze([t.name for t in self.plan.schema.tables])
+        report = self._report(stats, keys, sequences, time.time() - started)
+        self.log.info("%d rows kept, %d dangling references", report.kept, report.dangling)
+        return report
+
+    def _null(self, state: State, source: Source, target: Target) -> None:
+        integrity, stats = Integrity(self.plan, source, target), state.stats(self.key)
+        for table in self.plan.copied:
+            nulled = integrity.null(table)
+            if nulled:
+                state.note_stats(self.key, table, replace(stats.get(table, Stats()), nulled=nulled))
+                self.log.info("%s: references set to NULL in %d rows", table, nulled)
+
+    def _restore(self, state: State, target: Target) -> set[tuple[TableName, str]]:
+        """Put everything suspended back in force; the tables and names of the keys that the server validated."""
+        proven = set()
+        loose = {(r.key.child, r.key.name) for r in self.plan.relations if is_loose(r.key)}
+        for item in state.suspended():
+            wanted = item.validated and self.plan.spec.referential_integrity and (item.table, item.name) not in loose
+            holds = target.restore(item, validate=wanted)
+            if holds and wanted:
+                proven.add((item.table, item.name))
+            if not holds:
+                target.restore(item, validate=False)
+                self.log.warning("%s: foreign key %s does not hold, put back unvalidated", item.table, item.name)
+            state.forget_suspended(item)
+        return proven
+
+    def _keys(self, target: Target, proven: set[tuple[TableName, str]]) -> tuple[KeyReport, ...]:
+        """Every relation's dangling references: none where the server validated the key, else counted."""
+        keys = []
+        plan = self.plan
+        if not plan.spec.referential_integrity:
+            plan = planning.build(plan.spec.model_copy(update={"referential_integrity": True, "references": "include"}), plan.schema)
+        integrity = Integrity(plan, None, target)  # type: ignore[arg-type]
+        for relation in plan.relations:
+            key = relation.key
+            if plan.rule(key.child) is Rule.SKIP:
+                continue
+            valid = (key.child, key.name) in proven
+            count = 0 if valid else integrity.count_dangling(relation)
+            keys.append(KeyReport(key.label, count, "validated" if valid else "counted", is_loose(key)))
+        return tuple(keys)
+
+    def _report(self, stats: dict[TableName, Stats], keys: tuple[KeyReport, ...], sequences: int, seconds: float) -> Report:
+        tables = []
+        for name, planned in self.plan.tables.items():
+            done = stats.get(name, Stats())
+            tables.append(
+                TableReport(
+                    table=str(name),
+                    rule=planned.rule.value,
+                    reason=planned.reason,
+                    source_rows=self.plan.schema[name].rows,
+                    kept=done.kept,
+                    extracted=done.extracted,
+                    referred=done.referred,
+                    dropped=done.dropped,
+                    nulled=done.nulled,
+                    bytes=done.bytes,
+                    seconds=done.seconds,
+                )
+            )
+        return Report(
+            run=self.key,
+            source=self.source.label,
+            target=self.target.label,
+            fingerprint=self.plan.schema.fingerprint,
+            tables=tuple(tables),
+            keys=keys,
+            warnings=self.plan.warnings,
+            sequences=sequences,
+            seconds=round(seconds, 3),
+        )
+
+    # -- release
+
+    def release(self) -> None:
+        """Put back unvalidated what an unfinished run left suspended, and give up the lock; harmless when repeated."""
+        with self._target() as target, target.transaction():
+            state = State(target)
+            if not state.exists() or state.holder() != self.key:
+                return
+            for item in state.suspended():
+                target.restore(item, validate=False)
+                state.forget_suspended(item)
+                self.log.warning("%s: %s %s put back unvalidated", item.table, item.kind, item.name)
+            state.release(self.key)
+
+
+def subset(
+    spec: Spec,
+    source: Endpoint,
+    target: Endpoint,
+    *,
+    schema: Schema | None = None,
+    replace_existing: bool = False,
+    create_schema: bool = False,
+    key: str = "run",
+) -> Report:
+    """Run all steps in a row.
+
+    Args:
+        schema: the source's schema, as reflected before; None to reflect now.
+
+    Raises:
+        SubsetError: see the steps.
+    """
+    started = time.time()
+    found = schema or reflect(source, spec.schemas)
+    run = Run(
+        planning.build(spec, found),
+        source,
+        target,
+        key=key,
+        replace_existing=replace_existing,
+        create_schema=create_schema,
+        fresh=schema is None,
+    )
+    run.prepare()
+    try:
+        for component in run.plan.extracts:
+            run.extract(component)
+        if run.plan.may_ban:
+            run.settle()
+        else:
+            for component in run.plan.closures:
+                run.refer(component)
+        return run.finish(started)
+    finally:
+        run.release()
+
+
+def _reflected(target: Target, schemas: Sequence[str]) -> Schema:
+    """The target's tables; none where it does not even have the schemas."""
+    try:
+        return target.reflect(schemas)
+    except EndpointError:
+        return Schema("", tuple(schemas), ())
+
+
+def _told(moved: Moved, kind: str = "") -> str:
+    return (
+        f"{moved.rows:,} {kind}rows, {moved.bytes / MB:.1f} MB, {moved.seconds:.2f} s, {moved.rate:,.0f} rows/s"
+    )
+
+
+def _broken(plan: Plan, keys: tuple[KeyReport, ...]) -> list[Fault]:
+    if not plan.spec.referential_integrity:
+        return []
+    return [
+        Fault(f"{k.dangling} rows reference rows that are not in the copy", k.key, "Run again.")
+        for k in keys
+        if k.dangling and not k.in_source
+    ]

@@ -1,0 +1,238 @@
+"""The reflected schema as plain, frozen data: what every later stage reads instead of a database.
+
+A `Schema` crosses from reflection (which needs a server) to planning (which must not need one), and through
+the catalog file to every DAG parse, so it holds names, types and keys only: no rows, no secrets. Keys are
+tuples of columns always; a foreign key pairs `columns[i]` with `parent_columns[i]`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+CATALOG_VERSION = 1
+
+
+class TableName(NamedTuple):
+    """A table's schema (on MySQL: database) and name, both as the server spells them, unquoted."""
+
+    schema: str
+    name: str
+
+    def __str__(self) -> str:
+        """`schema.name`, for people; never for SQL."""
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column.
+
+    Attributes:
+        type: the server's own spelling of the type with its modifiers, usable in CAST.
+        generated: the server computes it; it is never written.
+        default: it has a default, an identity or a sequence of its own.
+        binary: its binary COPY form means the same on any other server of this kind.
+    """
+
+    name: str
+    type: str
+    nullable: bool = True
+    generated: bool = False
+    default: bool = False
+    binary: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A primary key, unique constraint or plain unique index: columns whose values name one row."""
+
+    name: str
+    columns: tuple[str, ...]
+    primary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """A reference from child (referencing) to parent (referenced) table.
+
+    Attributes:
+        columns: the child's columns, paired by position with `parent_columns`.
+        validated: the server has checked it against all rows.
+        virtual: declared by the user, unknown to the server.
+        only_on: names of the partitions that carry it, where the partitioned table itself does not.
+        when: for a polymorphic reference, (column, value) pairs of the child that must hold for it to be a reference.
+    """
+
+    name: str
+    child: TableName
+    columns: tuple[str, ...]
+    parent: TableName
+    parent_columns: tuple[str, ...]
+    validated: bool = True
+    virtual: bool = False
+    only_on: tuple[str, ...] = ()
+    when: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def label(self) -> str:
+        """`child(a, b) -> parent`, for people."""
+        return f"{self.child}({', '.join(self.columns)}) -> {self.parent}"
+
+    @property
+    def on_itself(self) -> bool:
+        """Whether the table references itself."""
+        return self.child == self.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table; partitions are folded into their root.
+
+    Attributes:
+        partitions: schema-qualified names of all leaf partitions of a partitioned table.
+        inherited: other tables inherit from it (not as partitions), so it must be read with ONLY.
+        engine: the storage engine, where the server has several (MySQL), else "".
+        rows: the server's estimate, -1 where it has none; not part of the fingerprint.
+    """
+
+    name: TableName
+    columns: tuple[Column, ...]
+    keys: tuple[Key, ...] = ()
+    partitions: tuple[str, ...] = ()
+    inherited: bool = False
+    engine: str = ""
+    rows: int = -1
+
+    def column(self, name: str) -> Column | None:
+        """The column of that name, or None."""
+        return next((c for c in self.columns if c.name == name), None)
+
+    @property
+    def primary_key(self) -> tuple[str, ...]:
+        """The primary key's columns; empty when there is none."""
+        return next((k.columns for k in self.keys if k.primary), ())
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """Columns that name every row: the primary key, else the first unique key without nullable columns, else ()."""
+        nullable = {c.name for c in self.columns if c.nullable}
+        return self.primary_key or next((k.columns for k in self.keys if not nullable & set(k.columns)), ())
+
+    @property
+    def copied(self) -> tuple[Column, ...]:
+        """The columns a copy writes: all but the generated ones."""
+        return tuple(c for c in self.columns if not c.generated)
+
+
+@dataclass(frozen=True)
+class Schema:
+    """All tables in scope with their foreign keys, sorted by name; keys to tables out of scope included.
+
+    Attributes:
+        dialect: the engine's name, "postgresql" or "mysql" or "mariadb".
+        schemas: the schemas that were asked for.
+    """
+
+    dialect: str
+    schemas: tuple[str, ...]
+    tables: tuple[Table, ...]
+    foreign_keys: tuple[ForeignKey, ...] = ()
+    server: str = ""
+    _by_name: dict[TableName, Table] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Index the tables by name."""
+        object.__setattr__(self, "_by_name", {t.name: t for t in self.tables})
+
+    def __contains__(self, name: TableName) -> bool:
+        """Whether the table is in scope."""
+        return name in self._by_name
+
+    def __getitem__(self, name: TableName) -> Table:
+        """The table of that name; KeyError when it is out of scope."""
+        return self._by_name[name]
+
+    @cached_property
+    def by_child(self) -> dict[TableName, tuple[ForeignKey, ...]]:
+        """Every table's own foreign keys."""
+        found: dict[TableName, list[ForeignKey]] = {t.name: [] for t in self.tables}
+        for key in self.foreign_keys:
+            found[key.child].append(key)
+        return {name: tuple(keys) for name, keys in found.items()}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash over everything that shapes a plan: not over estimates or the server's version."""
+        shape = self._as_dict()
+        del shape["server"]
+        for table in shape["tables"]:
+            del table["rows"]
+        return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_json(self) -> str:
+        """The catalog file's text: one table or key a line, so that a diff of two catalogs reads well."""
+        shape = self._as_dict()
+        tables, keys = shape.pop("tables"), shape.pop("foreign_keys")
+        head = json.dumps({"catalog_version": CATALOG_VERSION, "fingerprint": self.fingerprint, **shape})[:-1]
+        return f'{head},\n"tables": {_lines(tables)},\n"foreign_keys": {_lines(keys)}}}\n'
+
+    @classmethod
+    def from_json(cls, text: str) -> Schema:
+        """Read a catalog file's text.
+
+        Raises:
+            ValueError: it is no catalog, or of a version this package does not read.
+        """
+        shape = json.loads(text)
+        if not isinstance(shape, dict) or shape.get("catalog_version") != CATALOG_VERSION:
+            raise ValueError(f"not a catalog of version {CATALOG_VERSION}")
+        return cls(
+            dialect=shape["dialect"],
+            schemas=tuple(shape["schemas"]),
+            server=shape["server"],
+            tables=tuple(_table(t) for t in shape["tables"]),
+            foreign_keys=tuple(_foreign_key(k) for k in shape["foreign_keys"]),
+        )
+
+    def _as_dict(self) -> dict[str, Any]:
+        return {
+            "dialect": self.dialect,
+            "schemas": list(self.schemas),
+            "server": self.server,
+            "tables": [asdict(t) for t in self.tables],
+            "foreign_keys": [asdict(k) for k in self.foreign_keys],
+        }
+
+
+def _lines(items: list[dict[str, Any]]) -> str:
+    return "[\n" + ",\n".join(json.dumps(item) for item in items) + "\n]"
+
+
+def _table(shape: dict[str, Any]) -> Table:
+    return Table(
+        **shape
+        | {
+            "name": TableName(*shape["name"]),
+            "columns": tuple(Column(**c) for c in shape["columns"]),
+            "keys": tuple(Key(**k | {"columns": tuple(k["columns"])}) for k in shape["keys"]),
+            "partitions": tuple(shape["partitions"]),
+        }
+    )
+
+
+def _foreign_key(shape: dict[str, Any]) -> ForeignKey:
+    return ForeignKey(
+        **shape
+        | {
+            "child": TableName(*shape["child"]),
+            "parent": TableName(*shape["parent"]),
+            "columns": tuple(shape["columns"]),
+            "parent_columns": tuple(shape["parent_columns"]),
+            "only_on": tuple(shape["only_on"]),
+            "when": tuple((c, v) for c, v in shape["when"]),
+        }
+    )

@@ -1,0 +1,279 @@
+"""From plan to SQL: one self-contained SELECT on the source for each table's rows.
+
+Semi-joins along the foreign keys lead from a table to the filters; every relevant ancestor is one CTE of its key columns,
+so a statement grows with the number of ancestors, not of paths. Alternatives (a row connected by any of its keys) are
+disjoint UNION ALL branches, because OR between EXISTS keeps a server from using semi-joins or indexes; where
+there would be too many branches, the keys are left-joined instead. No DISTINCT over whole rows: tables without a primary key
+stay exact. A strongly connected component is one recursive walk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from itertools import product
+from math import prod
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+from airflow_subset_provider.core import sql
+from airflow_subset_provider.core.graph import Component
+from airflow_subset_provider.core.plan import Plan, Sample
+from airflow_subset_provider.core.relations import Relation
+from airflow_subset_provider.core.schema import Column, Table, TableName
+from airflow_subset_provider.core.spec import Rule
+from airflow_subset_provider.core.walk import Node, Step, Walk
+
+MOST_BRANCHES = 6
+
+Selection = sa.Select[Any] | sa.CompoundSelect[Any]
+
+
+class Flavour(Protocol):
+    """What a statement needs to know of the server it will run on."""
+
+    lateral: bool
+
+    def typed(self, value: sa.ColumnElement[Any] | None, column: Column) -> sa.ColumnElement[Any]:
+        """The value made to have exactly the column's type; a NULL of that type for None."""
+
+    def share(self, columns: Sequence[sa.ColumnElement[Any]], percent: float, seed: int) -> sql.Condition:
+        """True for `percent` of all keys, chosen by a hash of key and seed."""
+
+
+def extract(plan: Plan, table: TableName, flavour: Flavour) -> Selection:
+    """The SELECT of all rows a table gets before references are looked at: relevant or whole; none for other rules."""
+    return Extract(plan, flavour).rows(table, [c.name for c in plan.schema[table].copied])
+
+
+class Extract:
+    """One statement under construction: its CTEs are made once each."""
+
+    def __init__(self, plan: Plan, flavour: Flavour) -> None:
+        """Start an empty statement."""
+        self.plan = plan
+        self.flavour = flavour
+        self.tables = sql.Tables(plan.schema)
+        self.names = sql.Names(plan.schema)
+        self._keys: dict[TableName, sa.CTE] = {}
+        self._walks: dict[str, tuple[Walk, sa.CTE] | None] = {}
+
+    def rows(self, table: TableName, columns: Sequence[str]) -> Selection:
+        """SELECT these columns of the table's relevant rows (all rows, for the rule `whole`)."""
+        match self.plan.rule(table):
+            case Rule.WHOLE:
+                return self.tables.select(table, columns)
+            case Rule.RELEVANT:
+                component = self.plan.graph.component_of[table]
+                if self.plan.inside(component):
+                    return self._rows_in_cycle(component, table, columns)
+                seeds = self._seeds(table, columns)
+                return self._nothing(table, columns) if seeds is None else seeds
+        return self._nothing(table, columns)
+
+    def _nothing(self, table: TableName, columns: Sequence[str]) -> sa.Select[Any]:
+        return self.tables.select(table, columns).where(sa.literal_column("1") == sa.literal_column("0"))
+
+    # -- a table's own filter, and the ways to the filters above it
+
+    def own(self, table: TableName) -> list[sql.Condition]:
+        """The table's own filter and sample."""
+        plan = self.plan.tables[table]
+        filters = [] if plan.filter is None else [sql.clause(plan.filter)]
+        return filters + ([] if plan.sample is None else [self._sample(self.plan.schema[table], plan.sample, filters)])
+
+    def _sample(self, table: Table, sample: Sample, filters: list[sql.Condition]) -> sql.Condition:
+        rows = self.tables[table.name]
+        key = [rows.c[c] for c in table.identity]
+        if sample.percent is not None:
+            return self.flavour.share(key, sample.percent, sample.seed)
+        first = self.tables.select(table.name, table.identity).where(*filters).order_by(*key).limit(sample.count)
+        # MySQL takes no LIMIT directly inside IN (manual 15.2.15.12): one more level.
+        return sa.tuple_(*key).in_(sa.select(first.subquery(self.names.new("subset_sample"))))
+
+    def _clauses(self, table: TableName) -> list[tuple[Relation, ...]] | None:
+        """AND over these of OR over each one's relations; None when no row can be a seed."""
+        component = self.plan.graph.component_of[table]
+        above = sorted(self.plan.filters_above(component))
+        if not above:
+            return [] if self.plan.tables[table].filtered else None
+        ways = {self.plan.ways(table, filtered) for filtered in above}
+        if () in ways:
+            return None
+        minimal = [w for w in ways if not any(set(other) < set(w) for other in ways)]
+        return sorted(minimal, key=lambda relations: (len(relations), [r.key.label for r in relations]))
+
+    def _seeds(self, table: TableName, columns: Sequence[str]) -> Selection | None:
+        """SELECT the table's seeds; None when there can be none (semantics: Relevant rows, 1)."""
+        clauses = self._clauses(table)
+        if clauses is None:
+            return None
+        if prod(map(len, clauses)) > MOST_BRANCHES:
+            return self._joined(table, columns, clauses)
+        return sql.any_of(
+            [
+                self.tables.select(table, columns).where(*self.own(table), *(self._holds(r, yes) for r, yes in branch.items()))
+                for branch in _branches(clauses)
+            ]
+        )
+
+    def _holds(self, relation: Relation, yes: bool) -> sql.Condition:
+        child, parent = self.tables[relation.key.child], self.keys(relation.key.parent)
+        found = sql.exists(parent, sql.match(relation.key, child, parent), child)
+        return found if yes else ~found
+
+    def _joined(self, table: TableName, columns: Sequence[str], clauses: list[tuple[Relation, ...]]) -> sa.Select[Any]:
+        """The same by left joins: each relation's parent key is unique, so no row is multiplied."""
+        wanted = [*columns, *(c for clause in clauses for r in clause for c in _needs(r))]
+        own = self.tables.select(table, dict.fromkeys(wanted)).where(*self.own(table)).subquery(sql.quoted(table.name))
+        joined: sa.FromClause = own
+        found: dict[Relation, sql.Condition] = {}
+        for relation in dict.fromkeys(r for clause in clauses for r in clause):
+            parent = self._unique_keys(relation)
+            joined = joined.outerjoin(parent, sa.and_(*sql.match(relation.key, own, parent)))
+            found[relation] = parent.c[relation.key.parent_columns[0]].is_not(None)
+        conditions = [sa.or_(*(found[r] for r in clause)) for clause in clauses]
+        return sa.select(*(own.c[c] for c in columns)).select_from(joined).where(*conditions)
+
+    def _unique_keys(self, relation: Relation) -> sa.FromClause:
+        key = relation.key
+        keys, alias = self.keys(key.parent), self.names.new(f"via_{'_'.join(key.columns)}")
+        if any(set(k.columns) == set(key.parent_columns) for k in self.plan.schema[key.parent].keys):
+            return keys.alias(alias)
+        return sa.select(*(keys.c[c] for c in key.parent_columns)).distinct().subquery(alias)
+
+    # -- ancestors
+
+    def keys(self, table: TableName) -> sa.CTE:
+        """The relevant rows of a table as a CTE of the columns that others reference it by."""
+        if table not in self._keys:
+            rows = self._keys_in_walk(table)
+            if rows is None:
+                rows = self.rows(table, self._tracked(table, identity=False))
+            self._keys[table] = rows.cte(self.names.new(f"subset_{table.name}"))
+        return self._keys[table]
+
+    def _keys_in_walk(self, table: TableName) -> sa.Select[Any] | None:
+        component = self.plan.graph.component_of[table]
+        if not self.plan.inside(component):
+            return None
+        made = self._walk(component)
+        if made is None:
+            return None
+        node = self._node(made, component, table)
+        return sa.select(*node.columns(self._tracked(table))).where(node.is_tag)
+
+    def _tracked(self, table: TableName, identity: bool = True) -> list[str]:
+        """The columns a row is known by: its identity (if asked for) and all keys that filters flow through."""
+        own = self.plan.schema[table].identity if identity else ()
+        followed = [
+            c
+            for r in self.plan.relations_to.get(table, ())
+            if r.follow and self.plan.rule(r.key.child) is Rule.RELEVANT
+            for c in r.key.parent_columns
+        ]
+        return list(dict.fromkeys([*own, *followed]))
+
+    # -- cycles
+
+    def _rows_in_cycle(self, component: Component, table: TableName, columns: Sequence[str]) -> sa.Select[Any]:
+        made, rows = self._walk(component), self.tables[table]
+        statement = self.tables.select(table, columns)
+        identity = self.plan.schema[table].identity
+        if not identity:
+            return statement.where(*self.own(table), sa.or_(sa.false(), *self._is_relevant(made, component, table)))
+        if made is None:
+            return self._nothing(table, columns)
+        node = self._node(made, component, table)
+        same = [node.c[c] == rows.c[c] for c in identity]
+        return statement.where(sql.exists(node.walk, [node.is_tag, *same], rows))
+
+    def _is_relevant(
+        self, made: tuple[Walk, sa.CTE] | None, component: Component, table: TableName
+    ) -> Iterable[sql.Condition]:
+        """For rows with no identity: the definition itself (semantics: Relevant rows, 1 and 2)."""
+        clauses, rows = self._clauses(table), self.tables[table]
+        if clauses is not None:
+            yield sa.and_(sa.true(), *(sa.or_(*(self._holds(r, True) for r in clause)) for clause in clauses))
+        for relation in self.plan.inside(component) if made else ():
+            if relation.key.child == table:
+                node = self._node(made, component, relation.key.parent)
+                pairs = zip(relation.key.columns, relation.key.parent_columns, strict=True)
+                same = [node.c[b] == rows.c[a] for a, b in pairs]
+                yield sql.exists(node.walk, [node.is_tag, *same, *sql.when(relation.key, rows)], rows)
+
+    def _node(self, made: tuple[Walk, sa.CTE], component: Component, table: TableName) -> Node:
+        walk, cte = made
+        return walk.node(cte, component.tables.index(table))
+
+    def _walk(self, component: Component) -> tuple[Walk, sa.CTE] | None:
+        """The component's relevant rows as a walk from its seeds down; None when nothing can be a seed."""
+        if component.id not in self._walks:
+            self._walks[component.id] = self._new_walk(component)
+        return self._walks[component.id]
+
+    def _new_walk(self, component: Component) -> tuple[Walk, sa.CTE] | None:
+        tags = {
+            tag: [self._column(table, c) for c in self._tracked(table)]
+            for tag, table in enumerate(component.tables)
+            if self.plan.rule(table) is Rule.RELEVANT and self._tracked(table)
+        }
+        seeds = [
+            (tag, branch)
+            for tag in tags
+            for branch in _selects(self._seeds(component.tables[tag], [c.name for c in tags[tag]]))
+        ]
+        if not seeds:
+            return None
+        walk = Walk(
+            self.names.new(f"subset_cycle_{component.tables[0].name}"), tags, self.flavour.typed, self.flavour.lateral
+        )
+        inside = (r for r in self.plan.inside(component) if component.tables.index(r.key.child) in tags)
+        steps = [self._step(component, relation, tags) for relation in inside]
+        return walk, walk.cte(seeds, steps)
+
+    def _step(self, component: Component, relation: Relation, tags: dict[int, list[Column]]) -> Step:
+        """Down one key: from a relevant parent's node to the child rows that reference it."""
+        key = relation.key
+        end = component.tables.index(key.child)
+        rows = self.tables[key.child]
+
+        def children(node: Node) -> sa.Select[Any]:
+            same = [rows.c[a] == node.c[b] for a, b in zip(key.columns, key.parent_columns, strict=True)]
+            columns = [c.name for c in tags[end]]
+            return self.tables.select(key.child, columns).where(*same, *sql.when(key, rows), *self.own(key.child))
+
+        return Step(component.tables.index(key.parent), end, children)
+
+    def _column(self, table: TableName, name: str) -> Column:
+        return self._columns[table, name]
+
+    @cached_property
+    def _columns(self) -> dict[tuple[TableName, str], Column]:
+        return {(t.name, c.name): c for t in self.plan.schema.tables for c in t.columns}
+
+
+def _needs(relation: Relation) -> tuple[str, ...]:
+    return (*relation.key.columns, *(column for column, _ in relation.key.when))
+
+
+def _selects(selection: Selection | None) -> list[sa.Select[Any]]:
+    if selection is None:
+        return []
+    return list(selection.selects) if isinstance(selection, sa.CompoundSelect) else [selection]  # type: ignore[arg-type]
+
+
+def _branches(clauses: list[tuple[Relation, ...]]) -> list[dict[Relation, bool]]:
+    """Disjoint ways to satisfy every clause: in each, the first relation of the clause that holds, and all before it not."""
+    branches = []
+    for picks in product(*(range(len(clause)) for clause in clauses)):
+        branch: dict[Relation, bool] = {}
+        facts = [
+            (relation, i == pick)
+            for clause, pick in zip(clauses, picks, strict=True)
+            for i, relation in enumerate(clause[: pick + 1])
+        ]
+        if all(branch.setdefault(relation, holds) == holds for relation, holds in facts):
+            branches.append(branch)
+    return branches

@@ -1,0 +1,127 @@
+"""The few SQLAlchemy pieces that every statement of a run is made of.
+
+Statements stay expressions until the driver: identifiers are quoted by the dialect, values are rendered as its literals.
+The one piece of free text is the user's WHERE clause. Base tables are never aliased where a clause stands, so that
+both `column` and `table.column` mean in it what they mean in a query of the table alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.types import UserDefinedType
+
+from airflow_subset_provider.core.schema import ForeignKey, Schema, Table, TableName
+
+Rows = sa.FromClause
+Condition = sa.ColumnElement[bool]
+ONE = sa.literal_column("1")
+
+
+class ServerType(UserDefinedType[Any]):
+    """A type by the server's own spelling: SQLAlchemy does not know every type a server has."""
+
+    cache_ok = True
+
+    def __init__(self, spelling: str) -> None:
+        """Take the spelling as CAST accepts it."""
+        self.spelling = spelling
+
+    def get_col_spec(self, **_: Any) -> str:
+        """Render it."""
+        return self.spelling
+
+    def coerce_compared_value(self, op: Any, value: Any) -> sa.types.TypeEngine[Any]:
+        """Values compared with such a column render as plain literals; the server finds the type."""
+        return sa.types.String() if isinstance(value, str) else sa.types.NullType()
+
+
+class Tables:
+    """The tables of a schema as FROM clauses, under the names they have on one side of the copy."""
+
+    def __init__(self, schema: Schema, located: Callable[[TableName], TableName] = lambda name: name) -> None:
+        """Read `schema`; `located` gives a table's name on this side."""
+        self.schema = schema
+        self._located = located
+        self._made: dict[TableName, sa.TableClause] = {}
+
+    def __getitem__(self, name: TableName) -> sa.TableClause:
+        """The table as a FROM clause, the same object every time."""
+        if name not in self._made:
+            self._made[name] = self._make(self.schema[name])
+        return self._made[name]
+
+    def _make(self, table: Table) -> sa.TableClause:
+        where = self._located(table.name)
+        columns = (sa.column(quoted(c.name), ServerType(c.type)) for c in table.columns)
+        return sa.table(quoted(where.name), *columns, schema=quoted(where.schema) if where.schema else None)
+
+    def select(self, name: TableName, columns: Iterable[str] | Iterable[sa.ColumnElement[Any]]) -> sa.Select[Any]:
+        """SELECT these columns FROM the table alone, without what inherits from it."""
+        table = self[name]
+        picked = [table.c[c] if isinstance(c, str) else c for c in columns]
+        statement = sa.select(*picked).select_from(table)
+        if self.schema[name].inherited:
+            statement = statement.with_hint(table, "ONLY", "postgresql")
+        return statement
+
+
+def quoted(name: str) -> sa.sql.quoted_name:
+    """Spelled exactly so; the dialect adds quotes where the name needs them."""
+    return sa.sql.quoted_name(name, None)
+
+
+def clause(text: str) -> Condition:
+    """The user's clause as one condition. The line break ends a comment it may end with."""
+    return sa.literal_column(f"({text}\n)", sa.Boolean())
+
+
+def match(key: ForeignKey, child: Rows, parent: Rows) -> list[Condition]:
+    """The child's row references the parent's row."""
+    pairs = zip(key.columns, key.parent_columns, strict=True)
+    return [parent.c[b] == child.c[a] for a, b in pairs] + when(key, child)
+
+
+def when(key: ForeignKey, child: Rows) -> list[Condition]:
+    """What must hold for a polymorphic key to be a reference at all."""
+    return [child.c[column] == sa.literal(value, sa.String()) for column, value in key.when]
+
+
+def is_reference(key: ForeignKey, child: Rows) -> list[Condition]:
+    """No column of the key is NULL (MATCH SIMPLE), and its `when` holds."""
+    return [child.c[a].is_not(None) for a in key.columns] + when(key, child)
+
+
+def exists(rows: Rows, conditions: Sequence[Condition], outer: Rows) -> sa.Exists:
+    """EXISTS (SELECT 1 FROM rows WHERE conditions), with `outer` taken from the enclosing statement."""
+    return sa.select(ONE).select_from(rows).where(*conditions).correlate(outer).exists()
+
+
+def any_of(selects: Sequence[sa.Select[Any]]) -> sa.Select[Any] | sa.CompoundSelect[Any]:
+    """Disjoint branches put together."""
+    return selects[0] if len(selects) == 1 else sa.union_all(*selects)
+
+
+class Names:
+    """Names for CTEs that no table of the schema has, unique within a statement and short enough for every server."""
+
+    def __init__(self, schema: Schema) -> None:
+        """Keep clear of all table names of `schema`."""
+        self._taken = {t.name.name.lower() for t in schema.tables}
+
+    def new(self, wish: str) -> sa.sql.quoted_name:
+        """The wished name, or the first free one like it."""
+        stem = wish.encode()[:50].decode(errors="ignore")
+        name = next(n for n in _numbered(stem) if n.lower() not in self._taken)
+        self._taken.add(name.lower())
+        return quoted(name)
+
+
+def _numbered(stem: str) -> Iterator[str]:
+    yield stem
+    n = 2
+    while True:
+        yield f"{stem}_{n}"
+        n += 1
