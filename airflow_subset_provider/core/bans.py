@@ -1,9 +1,9 @@
 """Referred rows that cannot be kept: the fixpoint of semantics.md, References, 4.
 
-Needed only where policies are mixed (or a table is skipped), so that a row fetched under `include` may have a reference that
-must be dropped. Everything happens in one transaction of the target: the state before any fetching is a savepoint, every
-round rolls back to it, takes the rows banned so far out, closes again and looks for more. Bans are found transitively
-within a round, which comes to the same as one at a time: sets only shrink from round to round.
+Needed only where policies are mixed (or a table is skipped), so that a row fetched under `include` may have a
+reference that must be dropped. Everything happens in one transaction of the target: the state before any fetching is
+a savepoint, every round rolls back to it, takes the rows banned so far out, closes again and looks for more. Bans are
+found transitively within a round, which comes to the same as one at a time: sets only shrink from round to round.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from airflow_subset_provider.core.relations import Relation
 from airflow_subset_provider.core.schema import Column, TableName
 from airflow_subset_provider.core.spec import Policy, Rule
 
-Keys = dict[TableName, set[tuple[str | None, ...]]]
+Keys = dict[TableName, set[tuple[str, ...]]]  # a text may be None: one of several keys need not be there
 
 
-class _Again(Exception):  # noqa: N818 - control flow: rolls the savepoint back
-    pass
+class _Again(Exception):
+    """Rolls the savepoint back."""
 
 
 class Settlement:
@@ -72,9 +72,7 @@ class Settlement:
     # -- banned rows, by all the columns that other rows reference them by
 
     def _key(self, table: TableName) -> list[Column]:
-        columns = (
-            c for r in self._plan.relations_to.get(table, ()) if r.reachable for c in r.key.parent_columns
-        )
+        columns = (c for r in self._plan.relations_to.get(table, ()) if r.reachable for c in r.key.parent_columns)
         found = [self._plan.schema[table].column(c) for c in dict.fromkeys(columns)]
         return [c for c in found if c is not None]
 
@@ -83,7 +81,7 @@ class Settlement:
 
     def _write_banned(self) -> None:
         self._integrity.banned = {
-            t: self._target.keep(f"subset_banned_{n}", self._key(t), [sorted(self._banned[t], key=str)])  # type: ignore[list-item]
+            t: self._target.keep(f"subset_banned_{n}", self._key(t), [sorted(self._banned[t], key=str)])
             for n, t in enumerate(self._tables())
             if t in self._banned
         }
@@ -107,9 +105,7 @@ class Settlement:
         """Relations of the table under `include` that cannot be nulled."""
         if self._plan.rule(table) is Rule.SKIP:
             return []
-        return [
-            r for r in self._plan.relations_of.get(table, ()) if r.policy is Policy.INCLUDE and not r.nulls
-        ]
+        return [r for r in self._plan.relations_of.get(table, ()) if r.policy is Policy.INCLUDE and not r.nulls]
 
     # -- new bans
 
@@ -119,9 +115,7 @@ class Settlement:
         fresh = {t: self._target.keep(f"subset_fresh_{n}", self._key(t), []) for n, t in enumerate(tables)}
         while sum(self._ban(table, fresh) for table in tables):
             pass
-        texts = {
-            t: [self._target.as_text(rows.c[c.name], c.type) for c in self._key(t)] for t, rows in fresh.items()
-        }
+        texts = {t: [self._target.as_text(rows.c[c.name], c.type) for c in self._key(t)] for t, rows in fresh.items()}
         found = {t: set(self._target.rows(sa.select(*texts[t]).select_from(rows))) for t, rows in fresh.items()}
         return {t: keys for t, keys in found.items() if keys}
 

@@ -70,9 +70,7 @@ def check_target(plan: Plan, source: Source, target: Target, found: Schema, repl
         else:
             near = names.nearest(table.name.name, [t.name.name for t in found.tables])
             faults.append(
-                Fault(
-                    f"the target has no table {table.name}", target.label, f"{near} Or use create_schema=True."
-                )
+                Fault(f"the target has no table {table.name}", target.label, f"{near} Or use create_schema=True.")
             )
     faults += target.unwritable(present)
     if not faults:

@@ -72,7 +72,7 @@ def build(schema: Schema, keys: Iterable[ForeignKey]) -> Graph:
     import networkx as nx
 
     inner = [k for k in keys if k.parent in schema]
-    tables = nx.DiGraph()
+    tables: nx.DiGraph[TableName] = nx.DiGraph()
     tables.add_nodes_from(t.name for t in schema.tables)
     tables.add_edges_from((k.parent, k.child) for k in inner)
     condensed = nx.condensation(tables)

@@ -4,8 +4,8 @@ The target itself says what is missing: an anti-join per foreign key. `drop` run
 first; `include` runs after all extracts, children first, and fetches exactly the missing keys from the source, a
 component's cycle by one recursive walk upwards; `null` runs last (semantics: References, 2, 3 and 5).
 
-A value that matches no row in the source is no reference. Only keys that the source has not validated can hold such values
-("loose" keys), so only for them is the source asked which of the dangling values exist.
+A value that matches no row in the source is no reference. Only keys that the source has not validated can hold such
+values ("loose" keys), so only for them is the source asked which of the dangling values exist.
 """
 
 from __future__ import annotations
@@ -65,9 +65,7 @@ class Integrity:
     def count_dangling(self, relation: Relation) -> int:
         """Rows of the target whose reference is not kept."""
         child = self.here[relation.key.child]
-        return int(
-            self.target.value(sa.select(sa.func.count()).select_from(child).where(*self.dangling(relation)))
-        )
+        return int(self.target.value(sa.select(sa.func.count()).select_from(child).where(*self.dangling(relation))))
 
     def missing(self, relation: Relation) -> Iterator[list[tuple[str, ...]]]:
         """The distinct values that dangle, in pages, as texts; without banned ones."""
@@ -125,8 +123,8 @@ class Integrity:
         while True:
             before = sum(dropped.values())
             for relation in strict:
-                table = self.here[relation.key.child]
-                dropped[relation.key.child] += self.target.execute(sa.delete(table).where(*self.cut(relation)))
+                child = self.here[relation.key.child]
+                dropped[relation.key.child] += self.target.execute(sa.delete(child).where(*self.cut(relation)))
             if not component.cyclic or sum(dropped.values()) == before:
                 return dropped
 
@@ -135,7 +133,7 @@ class Integrity:
         return [r for r in self.plan.relations_of.get(table, ()) if kept and r.policy is Policy.DROP]
 
     def _drop_chains(self, component: Component, strict: Sequence[Relation]) -> Iterator[tuple[TableName, int]]:
-        """Rows that fall one after the other along a cycle, all at once: their number of rounds is the chain's length."""
+        """Rows that fall one after the other along a cycle, all at once: a chain would take as many rounds."""
         inside = [r for r in strict if r.key.parent in component.tables and r.reachable]
         tags = {
             tag: self._columns(table, self._node_key(table, inside))
@@ -179,7 +177,7 @@ class Integrity:
     # -- include
 
     def close(self, component: Component) -> dict[TableName, Moved]:
-        """Fetch the rows of the component that kept rows reference, and on upwards inside it (semantics: References, 3).
+        """Fetch the rows of the component that kept rows reference, and on upwards inside it (References, 3).
 
         The component's children must be closed before it.
 
@@ -237,7 +235,12 @@ class Integrity:
         name = sql.Names(self.plan.schema).new("subset_upwards")
         walk = Walk(name, tags, self.source.typed, self.source.lateral)
         wanted = self.source.keys(tags[0], page, "wanted")
-        steps = [self._upward(nodes, tag, r.key) for tag, (table, _) in enumerate(nodes) for r in climbs if r.key.child == table]
+        steps = [
+            self._upward(nodes, tag, r.key)
+            for tag, (table, _) in enumerate(nodes)
+            for r in climbs
+            if r.key.child == table
+        ]
         cte = walk.cte([(0, sa.select(*(wanted.c[c.name] for c in tags[0])))], steps)
         for tag, (table, columns) in enumerate(nodes):
             rows, node = self.there[table], walk.node(cte, tag)

@@ -1,8 +1,9 @@
 """From what a user writes to the tables and foreign keys of a schema.
 
 One place decides how names and patterns match, so that every setting accepts the same spellings: `table` or
-`schema.table`, `table.column` or `schema.table.column` (commas between the columns of a composite key), a constraint's
-name, with shell wildcards where a pattern is allowed. Names with dots need no quotes: all readings are tried.
+`schema.table`, `table.column` or `schema.table.column` (commas between the columns of a composite key), a
+constraint's name, with shell wildcards where a pattern is allowed. Names with dots need no quotes: all readings are
+tried.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ def find_columns(schema: Schema, text: str, where: str) -> tuple[TableName, tupl
             if text == spelling and table.primary_key:
                 readings.append((table.name, table.primary_key))
             elif text.startswith(f"{spelling}."):
-                columns = tuple(c.strip() for c in text[len(spelling) + 1 :].split(","))
-                if names.issuperset(columns):
-                    readings.append((table.name, columns))
+                named = tuple(c.strip() for c in text[len(spelling) + 1 :].split(","))
+                if names.issuperset(named):
+                    readings.append((table.name, named))
     if len(readings) == 1:
         return readings[0]
     if readings:
@@ -69,7 +70,8 @@ def matching(patterns: Iterable[str], spellings: Iterable[str]) -> list[str]:
     """The patterns that match one of the spellings, most specific first: exact, then by literal length, then last."""
     spelled = tuple(spellings)
     found = [p for p in patterns if any(fnmatchcase(s, p) or s == p for s in spelled)]
-    return sorted(reversed(found), key=specificity, reverse=True)
+    found.reverse()
+    return sorted(found, key=specificity, reverse=True)
 
 
 def specificity(pattern: str) -> tuple[bool, int]:

@@ -139,9 +139,7 @@ class Plan:
     def _carriers(self) -> dict[TableName, tuple[Relation, ...]]:
         """Per relevant table, the relations through which filters reach it."""
         return {
-            t: tuple(
-                r for r in self.relations_of.get(t, ()) if r.follow and self.rule(r.key.parent) is Rule.RELEVANT
-            )
+            t: tuple(r for r in self.relations_of.get(t, ()) if r.follow and self.rule(r.key.parent) is Rule.RELEVANT)
             for t, p in self.tables.items()
             if p.rule is Rule.RELEVANT
         }
@@ -155,7 +153,7 @@ class Plan:
         """Per relevant table, the filtered tables it is or lies below (through carriers), in O(tables + keys)."""
         import networkx as nx
 
-        links = nx.DiGraph()
+        links: nx.DiGraph[TableName] = nx.DiGraph()
         links.add_nodes_from(self._carriers)
         links.add_edges_from((r.key.child, r.key.parent) for t in self._carriers for r in self.carriers(t))
         condensed = nx.condensation(links)
@@ -220,9 +218,7 @@ def build(spec: Spec, schema: Schema) -> Plan:
     integrity = spec.referential_integrity
     reasons = _reached(starts, used if integrity else (), pinned)
     tables = {
-        t: _table(t, spec, reasons, pinned, overrides, filters, samples)
-        for c in condensed.components
-        for t in c.tables
+        t: _table(t, spec, reasons, pinned, overrides, filters, samples) for c in condensed.components for t in c.tables
     }
     skipped = {t for t, p in tables.items() if p.rule is Rule.SKIP}
     if integrity and skipped - {t for t, (r, _) in pinned.items() if r is Rule.SKIP}:

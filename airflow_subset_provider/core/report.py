@@ -39,7 +39,7 @@ class KeyReport:
     Attributes:
         dangling: rows whose value matches no row of the copy.
         proof: how that is known: the server validated the constraint, or the rows were counted.
-        in_source: the source has such values as well: the key is unvalidated there, virtual, or on some partitions only.
+        in_source: the source may have such values too: the key is unvalidated there, virtual, or on partitions only.
     """
 
     key: str

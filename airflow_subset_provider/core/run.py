@@ -1,8 +1,8 @@
 """The steps of a run, without Airflow: what the operators call one by one, and what `subset` calls in a row.
 
-prepare -> extract (one component at a time, parents first) -> refer (children first) -> finish; release after all of it,
-whatever happened. Each step opens its own connections and leaves its result in the target, so that steps may run in
-different processes and may be repeated.
+prepare -> extract (one component at a time, parents first) -> refer (children first) -> finish; release after all of
+it, whatever happened. Each step opens its own connections and leaves its result in the target, so that steps may run
+in different processes and may be repeated.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -19,7 +20,14 @@ from airflow_subset_provider.core import checks, engines, select
 from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.bans import Settlement
 from airflow_subset_provider.core.engines.base import Endpoint, Moved, Session, Source, Target
-from airflow_subset_provider.core.errors import EndpointError, Fault, IntegrityError, RequestError, SubsetError, TargetError
+from airflow_subset_provider.core.errors import (
+    EndpointError,
+    Fault,
+    IntegrityError,
+    RequestError,
+    SubsetError,
+    TargetError,
+)
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.integrity import Integrity, is_loose
 from airflow_subset_provider.core.plan import Plan
@@ -49,7 +57,7 @@ def reflect(endpoint: Endpoint, schemas: Sequence[str] = ()) -> Schema:
         return source.reflect(schemas or engine.default_schemas)
 
 
-def _nobody(_: str) -> bool:
+def _nobody(_run: str, _taken: datetime) -> bool:
     return False
 
 
@@ -59,7 +67,7 @@ class Run:
 
     Attributes:
         key: names the run; a step repeated under the same key belongs to the same run.
-        alive: tells whether the run of another key that holds the target's lock still goes on.
+        alive: tells whether the run of another key, that holds the target's lock since that time, still goes on.
         log: where progress goes.
         fresh: the plan was just made from this source, so that drift need not be looked for.
     """
@@ -70,7 +78,7 @@ class Run:
     key: str = "run"
     replace_existing: bool = False
     create_schema: bool = False
-    alive: Callable[[str], bool] = _nobody
+    alive: Callable[[str, datetime], bool] = _nobody
     log: logging.Logger = log
     fresh: bool = False
     _open: list[Session] = field(default_factory=list, repr=False)
@@ -306,7 +314,9 @@ class Run:
         keys = []
         plan = self.plan
         if not plan.spec.referential_integrity:
-            plan = planning.build(plan.spec.model_copy(update={"referential_integrity": True, "references": "include"}), plan.schema)
+            plan = planning.build(
+                plan.spec.model_copy(update={"referential_integrity": True, "references": "include"}), plan.schema
+            )
         integrity = Integrity(plan, None, target)  # type: ignore[arg-type]
         for relation in plan.relations:
             key = relation.key
@@ -317,7 +327,9 @@ class Run:
             keys.append(KeyReport(key.label, count, "validated" if valid else "counted", is_loose(key)))
         return tuple(keys)
 
-    def _report(self, stats: dict[TableName, Stats], keys: tuple[KeyReport, ...], sequences: int, seconds: float) -> Report:
+    def _report(
+        self, stats: dict[TableName, Stats], keys: tuple[KeyReport, ...], sequences: int, seconds: float
+    ) -> Report:
         tables = []
         for name, planned in self.plan.tables.items():
             done = stats.get(name, Stats())
@@ -415,9 +427,7 @@ def _reflected(target: Target, schemas: Sequence[str]) -> Schema:
 
 
 def _told(moved: Moved, kind: str = "") -> str:
-    return (
-        f"{moved.rows:,} {kind}rows, {moved.bytes / MB:.1f} MB, {moved.seconds:.2f} s, {moved.rate:,.0f} rows/s"
-    )
+    return f"{moved.rows:,} {kind}rows, {moved.bytes / MB:.1f} MB, {moved.seconds:.2f} s, {moved.rate:,.0f} rows/s"
 
 
 def _broken(plan: Plan, keys: tuple[KeyReport, ...]) -> list[Fault]:

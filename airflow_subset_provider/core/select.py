@@ -1,10 +1,10 @@
 """From plan to SQL: one self-contained SELECT on the source for each table's rows.
 
-Semi-joins along the foreign keys lead from a table to the filters; every relevant ancestor is one CTE of its key columns,
-so a statement grows with the number of ancestors, not of paths. Alternatives (a row connected by any of its keys) are
-disjoint UNION ALL branches, because OR between EXISTS keeps a server from using semi-joins or indexes; where
-there would be too many branches, the keys are left-joined instead. No DISTINCT over whole rows: tables without a primary key
-stay exact. A strongly connected component is one recursive walk.
+Semi-joins along the foreign keys lead from a table to the filters; every relevant ancestor is one CTE of its key
+columns, so a statement grows with the number of ancestors, not of paths. Alternatives (a row connected by any of its
+keys) are disjoint UNION ALL branches, because OR between EXISTS keeps a server from using semi-joins or indexes;
+where there would be too many branches, the keys are left-joined instead. No DISTINCT over whole rows: tables without
+a primary key stay exact. A strongly connected component is one recursive walk.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import product
 from math import prod
-from typing import Any, Protocol
+from typing import Any
 
 import sqlalchemy as sa
 
 from airflow_subset_provider.core import sql
+from airflow_subset_provider.core.engines.base import Flavour
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.plan import Plan, Sample
 from airflow_subset_provider.core.relations import Relation
@@ -28,18 +29,6 @@ from airflow_subset_provider.core.walk import Node, Step, Walk
 MOST_BRANCHES = 6
 
 Selection = sa.Select[Any] | sa.CompoundSelect[Any]
-
-
-class Flavour(Protocol):
-    """What a statement needs to know of the server it will run on."""
-
-    lateral: bool
-
-    def typed(self, value: sa.ColumnElement[Any] | None, column: Column) -> sa.ColumnElement[Any]:
-        """The value made to have exactly the column's type; a NULL of that type for None."""
-
-    def share(self, columns: Sequence[sa.ColumnElement[Any]], percent: float, seed: int) -> sql.Condition:
-        """True for `percent` of all keys, chosen by a hash of key and seed."""
 
 
 def extract(plan: Plan, table: TableName, flavour: Flavour) -> Selection:
@@ -113,7 +102,9 @@ class Extract:
             return self._joined(table, columns, clauses)
         return sql.any_of(
             [
-                self.tables.select(table, columns).where(*self.own(table), *(self._holds(r, yes) for r, yes in branch.items()))
+                self.tables.select(table, columns).where(
+                    *self.own(table), *(self._holds(r, yes) for r, yes in branch.items())
+                )
                 for branch in _branches(clauses)
             ]
         )
@@ -148,9 +139,8 @@ class Extract:
     def keys(self, table: TableName) -> sa.CTE:
         """The relevant rows of a table as a CTE of the columns that others reference it by."""
         if table not in self._keys:
-            rows = self._keys_in_walk(table)
-            if rows is None:
-                rows = self.rows(table, self._tracked(table, identity=False))
+            walked = self._keys_in_walk(table)
+            rows = self.rows(table, self._tracked(table, identity=False)) if walked is None else walked
             self._keys[table] = rows.cte(self.names.new(f"subset_{table.name}"))
         return self._keys[table]
 
@@ -196,8 +186,8 @@ class Extract:
         clauses, rows = self._clauses(table), self.tables[table]
         if clauses is not None:
             yield sa.and_(sa.true(), *(sa.or_(*(self._holds(r, True) for r in clause)) for clause in clauses))
-        for relation in self.plan.inside(component) if made else ():
-            if relation.key.child == table:
+        for relation in self.plan.inside(component):
+            if made is not None and relation.key.child == table:
                 node = self._node(made, component, relation.key.parent)
                 pairs = zip(relation.key.columns, relation.key.parent_columns, strict=True)
                 same = [node.c[b] == rows.c[a] for a, b in pairs]
@@ -265,7 +255,7 @@ def _selects(selection: Selection | None) -> list[sa.Select[Any]]:
 
 
 def _branches(clauses: list[tuple[Relation, ...]]) -> list[dict[Relation, bool]]:
-    """Disjoint ways to satisfy every clause: in each, the first relation of the clause that holds, and all before it not."""
+    """Disjoint ways to satisfy every clause: of each clause the first relation that holds, and all before it do not."""
     branches = []
     for picks in product(*(range(len(clause)) for clause in clauses)):
         branch: dict[Relation, bool] = {}

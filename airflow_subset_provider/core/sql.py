@@ -1,8 +1,8 @@
 """The few SQLAlchemy pieces that every statement of a run is made of.
 
-Statements stay expressions until the driver: identifiers are quoted by the dialect, values are rendered as its literals.
-The one piece of free text is the user's WHERE clause. Base tables are never aliased where a clause stands, so that
-both `column` and `table.column` mean in it what they mean in a query of the table alone.
+Statements stay expressions until the driver: identifiers are quoted by the dialect, values are rendered as its
+literals. The one piece of free text is the user's WHERE clause. Base tables are never aliased where a clause stands,
+so that both `column` and `table.column` mean in it what they mean in a query of the table alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from airflow_subset_provider.core.schema import ForeignKey, Schema, Table, Table
 
 Rows = sa.FromClause
 Condition = sa.ColumnElement[bool]
-ONE = sa.literal_column("1")
+ONE: sa.ColumnElement[Any] = sa.literal_column("1")
 
 
 class ServerType(UserDefinedType[Any]):

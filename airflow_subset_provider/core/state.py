@@ -1,8 +1,8 @@
 """What a run writes down in the target before it changes anything: schema `airflow_subset`.
 
-The lock says which run may write; the suspended list says how to put back what is out of force, whatever happened to the run
-that suspended it; the table list marks the tables whose rows a subset run wrote, with what it did to each. All of it
-is changed in the same transactions as the data it speaks of.
+The lock says which run may write; the suspended list says how to put back what is out of force, whatever happened to
+the run that suspended it; the table list marks the tables whose rows a subset run wrote, with what it did to each.
+All of it is changed in the same transactions as the data it speaks of.
 """
 
 from __future__ import annotations
@@ -102,15 +102,20 @@ class State:
         rows = self._target.rows(sa.select(LOCK.c.run)) if self.exists() else []
         return rows[0][0] if rows else None
 
-    def lock(self, run: str, alive: Callable[[str], bool]) -> None:
+    def lock(self, run: str, alive: Callable[[str, datetime], bool]) -> None:
         """Take the lock, from a dead run too.
+
+        Args:
+            alive: tells of another run, and of when it took the lock, whether it still goes on.
 
         Raises:
             LockedError: another run that is alive holds it.
         """
-        holder = self.holder()
-        if holder not in (None, run) and alive(holder or ""):
-            raise LockedError(Fault(f"run {holder!r} is writing this target", self._target.label, "Wait for its end."))
+        for holder, taken in self._target.rows(sa.select(LOCK.c.run, LOCK.c.taken)):
+            if holder != run and alive(holder, datetime.fromisoformat(taken)):
+                raise LockedError(
+                    Fault(f"run {holder!r} is writing this target", self._target.label, "Wait for its end.")
+                )
         self._target.execute(sa.delete(LOCK))
         self._target.execute(sa.insert(LOCK).values(one=1, run=run, taken=datetime.now(UTC).isoformat()))
 
@@ -124,7 +129,9 @@ class State:
         if not rows or rows[0][0] != run:
             now = f"run {rows[0][0]!r} does" if rows else "nobody does"
             raise LockedError(
-                Fault(f"this run does not hold the target, {now}", self._target.label, "Clear the run from `prepare` on.")
+                Fault(
+                    f"this run does not hold the target, {now}", self._target.label, "Clear the run from `prepare` on."
+                )
             )
 
     def release(self, run: str) -> bool:

@@ -1,9 +1,9 @@
 """A recursive walk over rows of several tables: the one shape behind every cycle.
 
 `WITH RECURSIVE walk(tag, k0_0, …)`: each reached node is a tag (which kind of node) and the node's own columns, typed
-and NULL for every other tag, so no value is cast and indexes stay usable. UNION, not UNION ALL, ends the walk where data
-goes in circles. Postgres allows one reference to the walk in the recursive term, so all steps go into one LATERAL; MySQL
-and MariaDB allow several recursive members (PostgreSQL manual 7.8.2.1; MySQL manual 15.2.20).
+and NULL for every other tag, so no value is cast and indexes stay usable. UNION, not UNION ALL, ends the walk where
+data goes in circles. Postgres allows one reference to the walk in the recursive term, so all steps go into one
+LATERAL; MySQL and MariaDB allow several recursive members (PostgreSQL manual 7.8.2.1; MySQL manual 15.2.20).
 """
 
 from __future__ import annotations

@@ -177,9 +177,7 @@ class Target(Session):
         """A result of texts in pages, flat in memory, as it was when the first page was asked for."""
 
     @abstractmethod
-    def load(
-        self, source: Source, statement: Statement | str, table: Table, progress: Progress | None = None
-    ) -> Moved:
+    def load(self, source: Source, statement: Statement | str, table: Table, progress: Progress | None = None) -> Moved:
         """Stream a SELECT of the source into the table, its `copied` columns in their order."""
 
     @abstractmethod

@@ -1,9 +1,10 @@
 """COPY to COPY: rows cross this process as raw buffers, never as Python values.
 
 libpq hands out one row at a time; small pieces are gathered to CHUNK bytes before they go on, which costs one memory
-copy and saves a system call per row. Both connections block while the pump runs, so a slow target slows the source down
-and memory stays flat (in libpq's non-blocking mode a slow target would make its output buffer grow without end).
-Measured: 5 to 10 % slower than psycopg2's COPY through a pipe, with one driver and no thread (PostgreSQL manual, 34.10).
+copy and saves a system call per row. Both connections block while the pump runs, so a slow target slows the source
+down and memory stays flat (in libpq's non-blocking mode a slow target would make its output buffer grow without end).
+Measured: 5 to 10 % slower than psycopg2's COPY through a pipe, with one driver and no thread (PostgreSQL manual,
+34.10).
 """
 
 from __future__ import annotations

@@ -1,10 +1,13 @@
-"""What both ends of a Postgres copy share: the dialect, typed expressions, key lists, and the driver's errors put right."""
+"""What both ends of a Postgres copy share: the dialect, typed expressions, key lists.
+
+And the driver's errors put right.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, LiteralString, cast
+from typing import Any, ClassVar, LiteralString
 
 import psycopg
 import sqlalchemy as sa
@@ -29,7 +32,7 @@ NEVER = (pg.InvalidPassword, pg.InvalidAuthorizationSpecification, pg.InvalidCat
 
 def raw(statement: str) -> LiteralString:
     """Text compiled by our own dialect, as the driver's types want it."""
-    return cast("LiteralString", statement)
+    return statement
 
 
 @contextmanager
@@ -40,7 +43,7 @@ def translated(label: str) -> Iterator[None]:
     except psycopg.Error as error:
         message = error.diag.message_primary or str(error).strip() or type(error).__name__
         fault = Fault(f"{message} (SQLSTATE {error.sqlstate})" if error.sqlstate else message, label, _advice(error))
-        if isinstance(error, pg.InsufficientPrivilege | NEVER):  # type: ignore[operator]
+        if isinstance(error, (pg.InsufficientPrivilege, *NEVER)):
             raise EndpointError(fault) from None
         if isinstance(error, RETRYABLE):
             raise RetryableError(fault) from None
@@ -57,7 +60,7 @@ def _dialect() -> sa.Dialect:
     """SQLAlchemy's, told what it would ask a connection: literals are standard ones, a backslash is a backslash."""
     dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
     dialect._backslash_escapes = False
-    return dialect  # type: ignore[no-any-return]
+    return dialect
 
 
 class PostgresFlavour(Flavour):
@@ -87,8 +90,9 @@ class PostgresFlavour(Flavour):
 
     def keys(self, columns: Sequence[Column], rows: Sequence[tuple[str, ...]], name: str) -> sa.FromClause:
         """`unnest` of one array a column."""
-        arrays = [
-            sa.literal_column(f"{_array([row[i] for row in rows])}::{column.type}[]") for i, column in enumerate(columns)
+        arrays: list[sa.ColumnElement[Any]] = [
+            sa.literal_column(f"{_array([row[i] for row in rows])}::{column.type}[]")
+            for i, column in enumerate(columns)
         ]
         return sa.func.unnest(*arrays).table_valued(*(c.name for c in columns), name=name).render_derived()
 

@@ -29,6 +29,7 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = ANY(%(schemas)s) AND c.relkind IN ('r', 'p')
 """
 
+
 class PostgresSource(PostgresSession, Source):
     """A read-only session."""
 
@@ -41,8 +42,8 @@ class PostgresSource(PostgresSession, Source):
     def clause_faults(self, table: TableName, clause: str, where: str) -> list[Fault]:
         """Let the server analyse the clause bare and in brackets: only one whole boolean expression passes both.
 
-        Bare, `a) OR (b` fails; in brackets, `a; b`, `a ORDER BY b` and `a UNION …` fail. The extended protocol's Parse takes one
-        statement only and runs nothing (PostgreSQL manual, 55.2.3).
+        Bare, `a) OR (b` fails; in brackets, `a; b`, `a ORDER BY b` and `a UNION …` fail. The extended protocol's Parse
+        takes one statement only and runs nothing (PostgreSQL manual, 55.2.3).
         """
         bare = self._analysed(table, f"{clause}\n")
         bracketed = self._analysed(table, f"({clause}\n)")
@@ -105,8 +106,16 @@ class PostgresSource(PostgresSession, Source):
         info = self.connection.info
         program = _pg_dump(info.server_version // 10000, self.label)
         patterns = [f"--schema={_pattern(s)}" for s in schemas]
-        done = subprocess.run(  # noqa: S603 - a program found by name, arguments without free text
-            [program, "--schema-only", "--no-owner", "--no-privileges", "--no-publications", "--no-subscriptions", *patterns],
+        done = subprocess.run(
+            [
+                program,
+                "--schema-only",
+                "--no-owner",
+                "--no-privileges",
+                "--no-publications",
+                "--no-subscriptions",
+                *patterns,
+            ],
             env={**os.environ, **_environment(info)},
             capture_output=True,
             text=True,
@@ -161,13 +170,13 @@ def _pg_dump(major: int, label: str) -> str:
             Fault(
                 f"create_schema needs pg_dump of version {major} or later; found: {seen}",
                 label,
-                f"Install postgresql-client-{major} where the prepare task runs, or create the target's schema yourself.",
+                f"Install postgresql-client-{major} where prepare runs, or create the target's schema yourself.",
             )
         )
     return str(min(fit, key=lambda p: versions[p]))
 
 
 def _version(program: Path) -> int:
-    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
     found = re.search(r"\) (\d+)", done.stdout)
     return int(found.group(1)) if found else 0

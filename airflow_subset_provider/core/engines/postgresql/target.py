@@ -84,6 +84,11 @@ SELECT format_type(t.oid, NULL), array_agg(e.enumlabel::text ORDER BY e.enumsort
 FROM pg_type t JOIN pg_enum e ON e.enumtypid = t.oid GROUP BY t.oid
 """
 
+TYPES = """
+SELECT attname, format_type(atttypid, NULL) FROM pg_attribute
+WHERE attrelid = %(table)s::regclass AND attnum > 0 AND NOT attisdropped
+"""
+
 WIDER = """
 SELECT EXISTS (SELECT FROM pg_cast WHERE castsource = to_regtype(%(a)s) AND casttarget = to_regtype(%(b)s)
                AND castcontext = 'i') OR to_regtype(%(a)s) = to_regtype(%(b)s)
@@ -119,19 +124,14 @@ class PostgresTarget(PostgresSession, Target):
             while page := cursor.fetchmany(size):
                 yield page
 
-    def load(
-        self, source: Source, statement: Statement | str, table: Table, progress: Progress | None = None
-    ) -> Moved:
+    def load(self, source: Source, statement: Statement | str, table: Table, progress: Progress | None = None) -> Moved:
         """COPY to COPY, binary where every type allows it."""
         return self._copy(source, source.compile(statement), table, self._named(table.name), progress)
 
-    def _copy(
-        self, source: Source, statement: str, table: Table, into: str, progress: Progress | None = None
-    ) -> Moved:
-        assert isinstance(source, PostgresSession)
+    def _copy(self, source: Source, statement: str, table: Table, into: str, progress: Progress | None = None) -> Moved:
         form = " WITH (FORMAT binary)" if self._binary(table) else ""
         columns = ", ".join(self._quoted(c.name) for c in table.copied)
-        buffers = copy_out(source.connection, f"COPY ({statement}) TO STDOUT{form}")
+        buffers = copy_out(_connection(source), f"COPY ({statement}) TO STDOUT{form}")
         with translated(f"{source.label} → {self.label}, {table.name}"):
             return copy_in(self.connection, f"COPY {into} ({columns}) FROM STDIN{form}", buffers, progress)
 
@@ -143,7 +143,7 @@ class PostgresTarget(PostgresSession, Target):
         self.execute(f"CREATE TEMP TABLE subset_stage ON COMMIT DROP AS SELECT {columns} FROM {into} WITH NO DATA")
         moved = self._copy(source, source.compile(statement), table, stage)
         rows = self.execute(
-            f"INSERT INTO {into} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {stage} s "  # noqa: S608
+            f"INSERT INTO {into} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {stage} s "
             f"WHERE NOT EXISTS (SELECT 1 FROM {into} t WHERE {same})"
         )
         self.execute(f"DROP TABLE {stage}")
@@ -174,21 +174,16 @@ class PostgresTarget(PostgresSession, Target):
         self.execute(f"DROP TABLE IF EXISTS pg_temp.{self._quoted(name)}")
         self.execute(f"CREATE TEMP TABLE {self._quoted(name)} ON COMMIT DROP AS {self.compile(statement)}")
         self.execute(f"ANALYZE pg_temp.{self._quoted(name)}")
-        return sa.table(quoted(name), *(sa.column(c.key, c.type) for c in statement.selected_columns), schema="pg_temp")
+        return sa.table(
+            quoted(name), *(sa.column(str(c.key), c.type) for c in statement.selected_columns), schema="pg_temp"
+        )
 
     def _binary(self, table: Table) -> bool:
         """Binary form needs portable types, and the same ones on this side."""
         if not all(c.binary for c in table.copied):
             return False
         if table.name not in self._types:
-            found = {
-                name: type_
-                for name, type_ in self.query(
-                    "SELECT attname, format_type(atttypid, NULL) FROM pg_attribute "
-                    "WHERE attrelid = %(table)s::regclass AND attnum > 0 AND NOT attisdropped",
-                    {"table": self._named(table.name)},
-                )
-            }
+            found = dict(self.query(TYPES, {"table": self._named(table.name)}))
             self._types[table.name] = tuple(found.get(c.name, "") for c in table.copied)
         return self._types[table.name] == tuple(_bare(c.type) for c in table.copied)
 
@@ -197,13 +192,14 @@ class PostgresTarget(PostgresSession, Target):
     def same_database(self, source: Source) -> bool:
         """One server sees the other end's advisory lock; or the source is a standby of the target.
 
-        Advisory locks are a server's own (PostgreSQL manual, 13.3.5) and pg_locks shows all of them to everybody, so this sees
-        through host names, proxies and ports; it does not mistake a restored copy of the same cluster for it.
+        Advisory locks are a server's own (PostgreSQL manual, 13.3.5) and pg_locks shows all of them to everybody, so
+        this sees through host names, proxies and ports; it does not mistake a restored copy of the cluster for it.
         """
-        assert isinstance(source, PostgresSession)
         with self.transaction():
             key = secrets.randbits(31)
-            oid = self.value(f"SELECT oid::bigint FROM pg_database, pg_advisory_xact_lock({key}) WHERE datname = current_database()")
+            oid = self.value(
+                f"SELECT oid::bigint FROM pg_database, pg_advisory_xact_lock({key}) WHERE datname = current_database()"
+            )
             seen = source.value(
                 "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = "
                 f"{key} AND database = {oid} AND database = "
@@ -211,7 +207,7 @@ class PostgresTarget(PostgresSession, Target):
             )
         return bool(seen) or self._is_primary_of(source)
 
-    def _is_primary_of(self, source: PostgresSession) -> bool:
+    def _is_primary_of(self, source: Source) -> bool:
         if not source.value("SELECT pg_is_in_recovery()"):
             return False
         identity = "SELECT system_identifier, current_database()::text FROM pg_control_system()"
@@ -272,7 +268,9 @@ class PostgresTarget(PostgresSession, Target):
             elif mine.generated:
                 faults.append(Fault("the target generates this column, the source does not", where))
             elif mine.type != column.type and not self._takes(column.type, mine.type):
-                faults.append(Fault(f"the target's type is {mine.type}, the source's {column.type}", where, "Alter it."))
+                faults.append(
+                    Fault(f"the target's type is {mine.type}, the source's {column.type}", where, "Alter it.")
+                )
         names = {c.name for c in wanted.columns}
         faults += [
             Fault("the source has no such column, and it needs a value", f"{self.label}, {found.name}.{c.name}")
@@ -306,7 +304,8 @@ class PostgresTarget(PostgresSession, Target):
             for s, t, name, definition, valid in self.query(FOREIGN_KEYS, oids)
         ]
         triggers = [
-            Suspended(TableName(s, t), "triggers", name, state, True) for s, t, name, state in self.query(TRIGGERS, oids)
+            Suspended(TableName(s, t), "triggers", name, state, True)
+            for s, t, name, state in self.query(TRIGGERS, oids)
         ]
         for item in keys:
             self.execute(f"ALTER TABLE {self._named(item.table)} DROP CONSTRAINT {self._quoted(item.name)}")
@@ -333,13 +332,15 @@ class PostgresTarget(PostgresSession, Target):
     def empty(self, tables: Sequence[TableName]) -> None:
         """TRUNCATE, in one statement."""
         if tables:
-            self.execute(f"TRUNCATE {', '.join(f'ONLY {self._named(t)}' if self._plain(t) else self._named(t) for t in tables)}")
+            self.execute(
+                f"TRUNCATE {', '.join(f'ONLY {self._named(t)}' if self._plain(t) else self._named(t) for t in tables)}"
+            )
 
     def _plain(self, table: TableName) -> bool:
         return bool(
-            self.query(
-                "SELECT relkind = 'r' FROM pg_class WHERE oid = %(t)s::regclass", {"t": self._named(table)}
-            )[0][0]
+            self.query("SELECT relkind = 'r' FROM pg_class WHERE oid = %(t)s::regclass", {"t": self._named(table)})[0][
+                0
+            ]
         )
 
     def occupied(self, tables: Sequence[TableName]) -> list[TableName]:
@@ -356,13 +357,13 @@ class PostgresTarget(PostgresSession, Target):
         fed: dict[tuple[str, str, int], list[str]] = {}
         for seq_schema, seq, schema, table, column, step in self.query(SEQUENCES, {"oids": self._oids(tables)}):
             fed.setdefault((seq_schema, seq, step), []).append(
-                f"SELECT {'max' if step > 0 else 'min'}({self._quoted(column)})::bigint AS v "  # noqa: S608
+                f"SELECT {'max' if step > 0 else 'min'}({self._quoted(column)})::bigint AS v "
                 f"FROM {self._named(TableName(schema, table))}"
             )
         for (seq_schema, seq, step), columns in fed.items():
             name = self._named(TableName(seq_schema, seq)).replace("'", "''")
             self.execute(
-                f"SELECT setval('{name}', {'max' if step > 0 else 'min'}(v)) FROM ({' UNION ALL '.join(columns)}) u "  # noqa: S608
+                f"SELECT setval('{name}', {'max' if step > 0 else 'min'}(v)) FROM ({' UNION ALL '.join(columns)}) u "
                 "HAVING count(v) > 0"
             )
         return len(fed)
@@ -383,6 +384,12 @@ class PostgresTarget(PostgresSession, Target):
         return f"{self._quoted(table.schema)}.{self._quoted(table.name)}"
 
 
+def _connection(source: Source) -> psycopg.Connection[TupleRow]:
+    if not isinstance(source, PostgresSession):
+        raise TypeError(f"a Postgres target reads from a Postgres source, not from {type(source).__name__}")
+    return source.connection
+
+
 def prepare_session(connection: psycopg.Connection[TupleRow]) -> None:
     """Settings under which both ends write and read the same text for the same value."""
     for setting in (
@@ -394,6 +401,7 @@ def prepare_session(connection: psycopg.Connection[TupleRow]) -> None:
         "bytea_output = 'hex'",
         "xmloption = 'content'",
         "lock_timeout = '60s'",
+        "jit = off",  # compiling a plan of fifty CTEs takes longer than running it on any but huge tables
         "idle_in_transaction_session_timeout = 0",
     ):
         connection.execute(raw(f"SET {setting}"))
