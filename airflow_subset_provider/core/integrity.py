@@ -216,12 +216,15 @@ class Integrity:
 
     def _by_key(self, key: ForeignKey, page: list[tuple[str, ...]]) -> sa.Select[Any]:
         """SELECT the parent's rows with these key values, on the source."""
-        columns = self._columns(key.parent, key.parent_columns)
-        wanted = self.source.keys(columns, page, "wanted")
-        rows = self.there[key.parent]
-        same = [wanted.c[c.name] == rows.c[c.name] for c in columns]
-        every = [c.name for c in self.plan.schema[key.parent].copied]
-        return self.there.select(key.parent, every).where(sql.exists(wanted, same, rows))
+        return self.rows_by_key(key.parent, self._columns(key.parent, key.parent_columns), page)
+
+    def rows_by_key(self, table: TableName, key: Sequence[Column], page: list[tuple[str, ...]]) -> sa.Select[Any]:
+        """SELECT a table's rows with these values of some key, on the source."""
+        wanted = self.source.keys(key, page, "wanted")
+        rows = self.there[table]
+        same = [wanted.c[c.name] == rows.c[c.name] for c in key]
+        every = [c.name for c in self.plan.schema[table].copied]
+        return self.there.select(table, every).where(sql.exists(wanted, same, rows))
 
     def _fetch_upwards(
         self, component: Component, key: ForeignKey, page: list[tuple[str, ...]], climbs: Sequence[Relation]

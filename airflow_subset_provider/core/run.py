@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -19,7 +18,8 @@ import sqlalchemy as sa
 from airflow_subset_provider.core import checks, engines, select
 from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.bans import Settlement
-from airflow_subset_provider.core.engines.base import Endpoint, Moved, Session, Source, Target
+from airflow_subset_provider.core.ends import Ends
+from airflow_subset_provider.core.engines.base import Endpoint, Moved, Source, Target
 from airflow_subset_provider.core.errors import (
     EndpointError,
     Fault,
@@ -29,18 +29,20 @@ from airflow_subset_provider.core.errors import (
     TargetError,
 )
 from airflow_subset_provider.core.graph import Component
+from airflow_subset_provider.core.heal import Healing
 from airflow_subset_provider.core.integrity import Integrity, is_loose
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.report import KeyReport, Report, TableReport
 from airflow_subset_provider.core.schema import Schema, TableName
 from airflow_subset_provider.core.spec import Rule, Spec
-from airflow_subset_provider.core.sql import Tables
 from airflow_subset_provider.core.state import State, Stats
 
 __all__ = ["Endpoint", "Run", "reflect", "subset"]
 
 log = logging.getLogger(__name__)
 MB = 1_000_000
+HEALINGS = 3  # passes of heal.py; one is enough unless rows change while constraints are put back
+WORTH_ANALYZING = 1000  # rows; below that a wrong guess of the planner costs less than ANALYZE
 
 
 def reflect(endpoint: Endpoint, schemas: Sequence[str] = ()) -> Schema:
@@ -81,39 +83,15 @@ class Run:
     alive: Callable[[str, datetime], bool] = _nobody
     log: logging.Logger = log
     fresh: bool = False
-    _open: list[Session] = field(default_factory=list, repr=False)
+    ends: Ends = field(init=False, repr=False)
 
-    # -- connections
-
-    @contextmanager
-    def _source(self) -> Iterator[Source]:
-        with engines.get(self.source.engine).source(self.source, f"airflow_subset {self.key}") as source:
-            self._open.append(source)
-            try:
-                yield source
-            finally:
-                self._open.remove(source)
-
-    @contextmanager
-    def _target(self) -> Iterator[Target]:
-        with engines.get(self.target.engine).target(self.target, f"airflow_subset {self.key}") as target:
-            target.tables = Tables(self.plan.schema)
-            self._open.append(target)
-            try:
-                yield target
-            finally:
-                self._open.remove(target)
-
-    @contextmanager
-    def _both(self) -> Iterator[tuple[Source, Target]]:
-        with self._source() as source, self._target() as target:
-            yield source, target
+    def __post_init__(self) -> None:
+        """Bind the two ends."""
+        self.ends = Ends(self.source, self.target, self.plan.schema, f"airflow_subset {self.key}")
 
     def cancel(self) -> None:
         """Stop what both servers are doing for this run's open step; safe from a signal handler or another thread."""
-        for session in list(self._open):
-            with suppress(Exception):
-                session.cancel()
+        self.ends.cancel()
 
     # -- prepare
 
@@ -131,7 +109,7 @@ class Run:
                     "Use two databases of one kind.",
                 )
             )
-        with self._both() as (source, target):
+        with self.ends.both() as (source, target):
             if target.same_database(source):
                 raise EndpointError(
                     Fault(
@@ -194,7 +172,7 @@ class Run:
             SubsetError: nothing of it is in the target then.
         """
         stats = {}
-        with self._both() as (source, target), target.transaction(), source.snapshot():
+        with self.ends.both() as (source, target), target.transaction(), source.snapshot():
             state = State(target)
             state.hold(self.key)
             for table in component.tables:
@@ -206,7 +184,7 @@ class Run:
                     stats[table] = replace(stats[table], dropped=dropped)
             for table, done in stats.items():
                 state.note_stats(self.key, table, done)
-            target.analyze(list(stats))
+            target.analyze([t for t, done in stats.items() if done.extracted >= WORTH_ANALYZING])
         return stats
 
     def _extract(self, table: TableName, source: Source, target: Target) -> Stats:
@@ -224,7 +202,7 @@ class Run:
 
     def refer(self, component: Component) -> dict[TableName, Stats]:
         """Fetch the rows of the component that kept rows reference; the components below it must be closed before."""
-        with self._both() as (source, target), target.transaction(), source.snapshot():
+        with self.ends.both() as (source, target), target.transaction(), source.snapshot():
             state = State(target)
             state.hold(self.key)
             fetched = Integrity(self.plan, source, target).close(component)
@@ -232,7 +210,7 @@ class Run:
 
     def settle(self) -> dict[TableName, Stats]:
         """The same for all components at once, where a referred row may itself be impossible to keep (plan.may_ban)."""
-        with self._both() as (source, target), target.transaction(), source.snapshot():
+        with self.ends.both() as (source, target), target.transaction(), source.snapshot():
             state = State(target)
             state.hold(self.key)
             settlement = Settlement(Integrity(self.plan, source, target))
@@ -254,8 +232,9 @@ class Run:
                 seconds=round(was.seconds + moved.seconds, 3),
             )
             state.note_stats(self.key, table, now[table])
-            self.log.info("%s: %s", table, _told(moved, "referred "))
-        target.analyze([t for t, m in fetched.items() if m.rows])
+            if moved.rows or gone:
+                self.log.info("%s: %s, %d left out", table, _told(moved, "referred "), gone)
+        target.analyze([t for t, m in fetched.items() if m.rows >= WORTH_ANALYZING])
         return now
 
     # -- finish
@@ -271,14 +250,11 @@ class Run:
                 until `release` puts its constraints back unvalidated.
         """
         started = time.time() if started is None else started
-        with self._both() as (source, target):
+        with self.ends.both() as (source, target):
             with target.transaction():
                 state = State(target)
                 state.hold(self.key)
-                self._null(state, source, target)
-                proven = self._restore(state, target)
-                keys = self._keys(target, proven)
-                IntegrityError.raise_for(_broken(self.plan, keys))
+                keys = self._prove(state, source, target)
                 sequences = target.reset_sequences(self.plan.copied)
                 stats = state.stats(self.key)
             target.analyze([t.name for t in self.plan.schema.tables])
@@ -286,12 +262,35 @@ class Run:
         self.log.info("%d rows kept, %d dangling references", report.kept, report.dangling)
         return report
 
+    def _prove(self, state: State, source: Source, target: Target) -> tuple[KeyReport, ...]:
+        """Null, restore, count; where the source changed under the run, heal and try again."""
+        for tries_left in reversed(range(HEALINGS + 1)):
+            self._null(state, source, target)
+            try:
+                with target.savepoint():
+                    keys = self._keys(target, self._restore(state, target))
+                    IntegrityError.raise_for(_broken(self.plan, keys))
+                    return keys
+            except IntegrityError as error:
+                if not tries_left:
+                    raise
+                self.log.warning("The source changed during the run. %s", error)
+                self._heal(state, source, target)
+        raise AssertionError("unreachable")
+
+    def _heal(self, state: State, source: Source, target: Target) -> None:
+        with source.snapshot():
+            healing = Healing(Integrity(self.plan, source, target))
+            healing.run()
+        self._noted(state, target, healing.fetched, healing.gone)
+
     def _null(self, state: State, source: Source, target: Target) -> None:
         integrity, stats = Integrity(self.plan, source, target), state.stats(self.key)
         for table in self.plan.copied:
             nulled = integrity.null(table)
             if nulled:
-                state.note_stats(self.key, table, replace(stats.get(table, Stats()), nulled=nulled))
+                before = stats.get(table, Stats())
+                state.note_stats(self.key, table, replace(before, nulled=before.nulled + nulled))
                 self.log.info("%s: references set to NULL in %d rows", table, nulled)
 
     def _restore(self, state: State, target: Target) -> set[tuple[TableName, str]]:
@@ -299,13 +298,13 @@ class Run:
         proven = set()
         loose = {(r.key.child, r.key.name) for r in self.plan.relations if is_loose(r.key)}
         for item in state.suspended():
-            wanted = item.validated and self.plan.spec.referential_integrity and (item.table, item.name) not in loose
+            wanted = self.plan.spec.referential_integrity and (item.table, item.name) not in loose
             holds = target.restore(item, validate=wanted)
             if holds and wanted:
                 proven.add((item.table, item.name))
             if not holds:
                 target.restore(item, validate=False)
-                self.log.warning("%s: foreign key %s does not hold, put back unvalidated", item.table, item.name)
+                self.log.warning("%s: foreign key %s does not hold: put back unvalidated", item.table, item.name)
             state.forget_suspended(item)
         return proven
 
@@ -364,7 +363,7 @@ class Run:
 
     def release(self) -> None:
         """Put back unvalidated what an unfinished run left suspended, and give up the lock; harmless when repeated."""
-        with self._target() as target, target.transaction():
+        with self.ends.target() as target, target.transaction():
             state = State(target)
             if not state.exists() or state.holder() != self.key:
                 return
@@ -406,13 +405,14 @@ def subset(
     )
     run.prepare()
     try:
-        for component in run.plan.extracts:
-            run.extract(component)
-        if run.plan.may_ban:
-            run.settle()
-        else:
-            for component in run.plan.closures:
-                run.refer(component)
+        with run.ends.kept():
+            for component in run.plan.extracts:
+                run.extract(component)
+            if run.plan.may_ban:
+                run.settle()
+            else:
+                for component in run.plan.closures:
+                    run.refer(component)
         return run.finish(started)
     finally:
         run.release()

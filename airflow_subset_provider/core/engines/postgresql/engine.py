@@ -11,6 +11,10 @@ from airflow_subset_provider.core.engines.postgresql.session import PostgresFlav
 from airflow_subset_provider.core.engines.postgresql.source import PostgresSource
 from airflow_subset_provider.core.engines.postgresql.target import PostgresTarget, prepare_session
 
+READ_ONLY = """
+SET default_transaction_read_only = on; SET default_transaction_isolation = 'repeatable read'; SET row_security = off
+"""
+
 
 class PostgresEngine(Engine):
     """PostgreSQL 13 and later."""
@@ -27,9 +31,7 @@ class PostgresEngine(Engine):
             connection.autocommit = True
             prepare_session(connection)
             connection.execute("SELECT set_config('application_name', %s, false)", [purpose[:63]])
-            connection.execute("SET default_transaction_read_only = on")
-            connection.execute("SET default_transaction_isolation = 'repeatable read'")
-            connection.execute("SET row_security = off")
+            connection.execute(READ_ONLY)
         try:
             yield PostgresSource(connection, endpoint.label)
         finally:

@@ -1,0 +1,80 @@
+"""Which server is at the other end, and what that changes: data, so that nothing else asks for a name.
+
+MySQL and MariaDB parted long ago; a connection of type `mysql` may lead to either. The version string tells.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from airflow_subset_provider.core.errors import EndpointError, Fault
+
+
+@dataclass(frozen=True)
+class Server:
+    """What differs between the two servers.
+
+    Attributes:
+        name: the schema's dialect, "mysql" or "mariadb".
+        oldest: the first version that has what a copy needs (on MySQL: VALUES ROW(), on MariaDB: invisible columns,
+            JSON_TABLE-era CTEs and a supported release).
+        row: what stands before each row of a table value constructor.
+        reads_temporary_once: a temporary table may stand only once in a statement (MySQL manual B.3.6.2, error 1137).
+        triggers_if_not_exists: CREATE TRIGGER IF NOT EXISTS is understood.
+        unlimited: session variables that would cut a long recursion or a long copy short, with their greatest values.
+    """
+
+    name: str
+    title: str
+    oldest: tuple[int, int, int]
+    row: str
+    reads_temporary_once: bool
+    unlimited: tuple[tuple[str, str], ...]
+    version: tuple[int, int, int] = (0, 0, 0)
+
+    def __str__(self) -> str:
+        """`MySQL 9.7.4`."""
+        return f"{self.title} {'.'.join(map(str, self.version))}"
+
+
+MYSQL = Server(
+    name="mysql",
+    title="MySQL",
+    oldest=(8, 0, 19),
+    row="ROW",
+    reads_temporary_once=True,
+    unlimited=(
+        ("cte_max_recursion_depth", "4294967295"),
+        ("max_execution_time", "0"),
+        ("information_schema_stats_expiry", "0"),
+        ("range_optimizer_max_mem_size", "0"),
+    ),
+)
+# MariaDB cuts a recursion at its limit and only warns, with code 1931: see `MySqlSession.refuse_truncation`.
+MARIADB = Server(
+    name="mariadb",
+    title="MariaDB",
+    oldest=(10, 6, 0),
+    row="",
+    reads_temporary_once=False,
+    unlimited=(("max_recursive_iterations", "4294967295"), ("max_statement_time", "0")),
+)
+
+
+def recognised(version: str, label: str) -> Server:
+    """The server that says VERSION() so.
+
+    Raises:
+        EndpointError: it is older than supported.
+    """
+    kind = MARIADB if "mariadb" in version.lower() else MYSQL
+    # MariaDB behind replication-compatible proxies may put 5.5.5- in front of its version.
+    numbers = re.match(r"(?:5\.5\.5-)?(\d+)\.(\d+)(?:\.(\d+))?", version)
+    if numbers is None:
+        raise EndpointError(Fault(f"the server calls itself {version!r}, which is no version of MySQL or MariaDB", label))
+    server = replace(kind, version=tuple(int(n or 0) for n in numbers.groups()))
+    if server.version < server.oldest:
+        oldest = ".".join(map(str, server.oldest))
+        raise EndpointError(Fault(f"{server} is too old", label, f"Use {server.title} {oldest} or later."))
+    return server

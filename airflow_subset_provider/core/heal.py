@@ -1,0 +1,77 @@
+"""Seams of a source that changed during the run, closed from one later state of it.
+
+Without a shared snapshot, two extracts may see two states: a child whose parent came later, or whose parent is gone
+since. Everything here reads one state of the source: missing parents are fetched; a row whose parent is gone is
+itself out of date (in that state no row references a missing one), so it is read again, or left out where it is gone
+too. As all rows read here belong to one state, this ends: each row is replaced at most once.
+"""
+
+from __future__ import annotations
+
+from airflow_subset_provider.core import sql
+from airflow_subset_provider.core.engines.base import Moved
+from airflow_subset_provider.core.integrity import Integrity, is_loose
+from airflow_subset_provider.core.relations import Relation
+from airflow_subset_provider.core.schema import TableName
+from airflow_subset_provider.core.spec import Policy, Rule
+
+
+class Healing:
+    """One pass over everything that dangles and should not.
+
+    Attributes:
+        fetched: rows fetched into each table.
+        gone: rows of each table that were out of date and deleted, to be read again where they still are.
+    """
+
+    def __init__(self, integrity: Integrity) -> None:
+        """Work by the rules of `integrity`, in its target's transaction and its source's snapshot."""
+        self._integrity = integrity
+        self._plan = integrity.plan
+        self.fetched: dict[TableName, Moved] = {}
+        self.gone: dict[TableName, int] = {}
+
+    def run(self) -> None:
+        """Drop, fetch and replace until nothing dangles under a key that the source has validated."""
+        while True:
+            for component in self._plan.graph.components:
+                for table, dropped in self._integrity.drop(component).items():
+                    self._count(table, dropped)
+            for component in reversed(self._plan.graph.components):
+                self._note(self._integrity.close(component))
+            if not sum(self._replace(relation) for relation in self._checked()):
+                return
+
+    def _checked(self) -> list[Relation]:
+        return [
+            r
+            for r in self._plan.relations
+            if r.policy is Policy.INCLUDE and not is_loose(r.key) and self._plan.rule(r.key.child) is not Rule.SKIP
+        ]
+
+    def _note(self, fetched: dict[TableName, Moved]) -> None:
+        for table, moved in fetched.items():
+            self.fetched[table] = self.fetched.get(table, Moved()) + moved
+
+    def _replace(self, relation: Relation) -> int:
+        """Read the child rows again whose parent is gone; how many they were."""
+        integrity, table = self._integrity, self._plan.schema[relation.key.child]
+        rows, target = integrity.here[table.name], integrity.target
+        identity = [c for c in table.columns if c.name in table.identity]
+        if not identity:
+            gone = target.execute(rows.delete().where(*integrity.dangling(relation)))
+        else:
+            gone = 0
+            texts = [target.as_text(rows.c[c.name], c.type).label(c.name) for c in identity]
+            stale = integrity.here.select(table.name, texts).where(*integrity.dangling(relation))
+            for page in target.pages(stale):
+                old = target.keys(identity, page, "stale")
+                same = [old.c[c.name] == rows.c[c.name] for c in identity]
+                gone += target.execute(rows.delete().where(sql.exists(old, same, rows)))
+                now = integrity.rows_by_key(table.name, identity, page)
+                self._note({table.name: target.load(integrity.source, now, table)})
+        self._count(table.name, gone)
+        return gone
+
+    def _count(self, table: TableName, gone: int) -> None:
+        self.gone[table] = self.gone.get(table, 0) + gone

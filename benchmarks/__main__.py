@@ -1,0 +1,18 @@
+"""`python -m benchmarks [memory|throughput|depth|planning …]`: all of them without a name."""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks import depth, memory, planning, throughput
+
+ALL = {"planning": planning.main, "depth": depth.main, "throughput": throughput.main, "memory": memory.main}
+
+
+def main(names: list[str]) -> int:
+    """Run the named ones; 1 when one says that a promise is broken."""
+    return int(any(ALL[name]() is False for name in names or ALL))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
