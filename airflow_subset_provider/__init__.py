@@ -1,7 +1,7 @@
 """Apache Airflow provider that makes a small, complete copy of a large Postgres or MySQL database.
 
-Public names are imported when first used: `airflow providers` and every DAG parse import this module, and must not pay for
-SQLAlchemy, networkx and Airflow's operators before they are needed.
+Public names are imported when first used: `airflow providers` and every DAG parse import this module, and must not
+pay for SQLAlchemy, networkx and Airflow's operators before they are needed.
 """
 
 from __future__ import annotations

@@ -20,4 +20,42 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": ["airflow_subset_provider.operators.subset"],
             }
         ],
+        "config": {
+            "subset": {
+                "description": "Settings of the SubsetOperator.",
+                "options": {
+                    "catalog_cache": _option(
+                        "Where reflected schemas are kept for DAGs that name no catalog file: a directory that the DAG "
+                        "processor and all workers share, or the URL of an object store (as for ObjectStoragePath).\n"
+                        "Default: the directory subset_catalogs in AIRFLOW_HOME.",
+                        "string",
+                        example="s3://aws_default@bucket/subset_catalogs",
+                    ),
+                    "catalog_ttl": _option(
+                        "Seconds after which a kept schema is reflected again when the DAG processor parses a DAG; "
+                        "0: never. Whatever is set, a run that finds the schema changed refreshes it.",
+                        "float",
+                        default="86400",
+                    ),
+                    "lock_hours": _option(
+                        "Hours after which a target's lock may be taken over from a run that this Airflow knows "
+                        "nothing of: one of the command line, or of another deployment.",
+                        "float",
+                        default="24",
+                    ),
+                },
+            }
+        },
+    }
+
+
+def _option(
+    description: str, kind: str, *, example: str | None = None, default: str | None = None
+) -> dict[str, str | None]:
+    return {
+        "description": description,
+        "version_added": "0.1.0",
+        "type": kind,
+        "example": example,
+        "default": default,
     }

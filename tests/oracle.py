@@ -2,206 +2,215 @@
 
 Property tests hold the engine against this file, so it is written from the contract's text alone, shares no code with
 the engine but the data types of a request and a schema, and never tries to be fast. Every part quotes the sentence it
-restates. The database evaluates the filters; rows come in as `(table, number)` with their values, so equal rows of a
-table without a key stay apart.
+restates. The database evaluates the filters; a row is its table and its number there, so that equal rows of a table
+without a key stay apart.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from airflow_subset_provider.core.schema import ForeignKey, Schema, Table, TableName
-from airflow_subset_provider.core.spec import Others, Policy, RelationSpec, Rule, Spec
+from airflow_subset_provider.core.spec import Policy, RelationSpec, Rule, Spec
 
 Values = Mapping[str, Any]
 Rows = Mapping[TableName, Sequence[Values]]
 Answers = Mapping[TableName, set[int]]
-"""For each filtered table the numbers of the rows that satisfy its WHERE and its sample."""
+"""For each filtered table the numbers of the rows that satisfy its WHERE clause and its sample."""
 
 
 class Row(NamedTuple):
-    """One row, by its place in its table; number -1 stands for any row of a table out of scope."""
+    """One row; number -1 stands for the rows of a table out of scope."""
 
     table: TableName
     number: int
 
 
-class Reference(NamedTuple):
-    """One row's non-NULL value of one foreign key, with the row it points at."""
-
-    key: ForeignKey
-    to: Row
-
-
 @dataclass(frozen=True)
 class Subset:
-    """What the target must hold: per table the kept rows (values after nulling), and how they came to be kept."""
+    """What the target must hold, and how each row came there."""
 
     rules: Mapping[TableName, Rule]
-    kept: Mapping[TableName, Counter[tuple[Any, ...]]]
-    started: set[Row]  # the kept rows that are relevant or whole
-    referred: set[Row]  # the kept rows that are there only because a kept row references them
+    kept: Mapping[TableName, Counter[tuple[Any, ...]]]  # values after nulling, without generated columns
+    started: set[Row]  # kept rows that are relevant or whole
+    referred: set[Row]  # kept rows that are there only because a kept row references them
+    dropped: set[Row]  # relevant and whole rows that are not kept
+    banned: set[Row]
     nulled: Counter[ForeignKey]
-    dropped: int  # relevant and whole rows that are not kept
-    banned: int
 
 
 def subset(schema: Schema, spec: Spec, rows: Rows, answers: Answers) -> Subset:
-    """All rows of a run's result."""
+    """Everything the contract says about one run."""
     return _Run(schema, spec, rows, answers).result()
 
 
 class _Run:
     def __init__(self, schema: Schema, spec: Spec, rows: Rows, answers: Answers) -> None:
         self.schema, self.spec, self.rows, self.answers = schema, spec, rows, answers
+        # "`referential_integrity=False`: … no reference is looked at"
         self.keys = [*schema.foreign_keys, *virtual_keys(schema, spec)] if spec.referential_integrity else []
         self.rules = self._rules()
         self.above = {t.name: self._reachable(t.name, self._flows) for t in schema.tables}
         self.component = {t.name: self._component(t.name) for t in schema.tables}
         self.policies = {key: self._policy(key) for key in self.keys}
-        self.references: dict[Row, list[Reference]] = defaultdict(list)
+        self.references: dict[Row, list[tuple[ForeignKey, Row]]] = defaultdict(list)
         self.referencing: dict[Row, list[Row]] = defaultdict(list)
         for key in self.keys:
-            self._follow_values(key)
+            self._find_references(key)
 
     def result(self) -> Subset:
         relevant = self._relevant()
         start = relevant | {row for row in self._all_rows() if self.rules[row.table] is Rule.WHOLE}
         kept, banned = self._kept(start)
-        nulled: Counter[ForeignKey] = Counter()
         contents: dict[TableName, Counter[tuple[Any, ...]]] = {t.name: Counter() for t in self.schema.tables}
+        nulled: Counter[ForeignKey] = Counter()
         for row in kept:
             contents[row.table][self._after_nulling(row, kept, nulled)] += 1
-        return Subset(self.rules, contents, kept & start, kept - start, nulled, len(start - kept), len(banned))
+        return Subset(self.rules, contents, kept & start, kept - start, start - kept, banned, nulled)
 
-    # Rules for a table ------------------------------------------------------------------------------------------
+    def _all_rows(self) -> Iterator[Row]:
+        return (Row(t.name, number) for t in self.schema.tables for number in range(len(self.rows[t.name])))
 
-    def _rules(self) -> dict[TableName, Rule]:
-        """"`tables={"pattern": rule}` overrides the rule of the tables it matches (shell patterns, most specific wins)."
+    # "Words" ----------------------------------------------------------------------------------------------------
 
-        A filter names its table exactly, so it beats a wildcard. Default: "`relevant`: filtered tables and everything
-        below them"; "`whole`, `referenced` and `skip` also stop the filters there".
-        """
-        rules: dict[TableName, Rule] = {}
-        for table in self.schema.tables:
-            found = most_specific(self.spec.tables, (table.name.name, str(table.name)))
-            if found and table.name not in self.answers:
-                rules[table.name] = self.spec.tables[found[0]]
-        reached = {name for name in self.answers}
-        while more := {
-            key.child
-            for key in self.keys
-            if key.parent in reached and key.child not in reached and self._is_followed(key)
-            if rules.get(key.child, Rule.RELEVANT) is Rule.RELEVANT
-        }:
-            reached |= more
-        others = {Others.WHOLE: Rule.WHOLE, Others.REFERENCED: Rule.REFERENCED, Others.SKIP: Rule.SKIP}
-        default = {t.name: Rule.RELEVANT if t.name in reached else others[self.spec.others] for t in self.schema.tables}
-        return default | rules
+    def _find_references(self, key: ForeignKey) -> None:
+        # "one row's non-NULL foreign key value. A composite key with any NULL column is no reference. A value that
+        # matches no row *in the source* is no reference either"
+        parents = {
+            tuple(values[c] for c in key.parent_columns): Row(key.parent, number)
+            for number, values in enumerate(self.rows.get(key.parent, ()))
+        }
+        for number, values in enumerate(self.rows[key.child]):
+            wanted = tuple(values[c] for c in key.columns)
+            if None in wanted or any(values[column] != value for column, value in key.when):
+                continue
+            parent = parents.get(wanted) if key.parent in self.schema else Row(key.parent, -1)
+            if parent:
+                self.references[Row(key.child, number)].append((key, parent))
+                self.referencing[parent].append(Row(key.child, number))
 
-    def _is_followed(self, key: ForeignKey) -> bool:
-        """"With `follow` off, the filters do not flow down through it.\""""
-        return key.parent in self.schema and next(
-            (s.follow for s in self._settings(key) if s.follow is not None), True
-        )
-
-    def _settings(self, key: ForeignKey) -> list[RelationSpec]:
-        """"Patterns match `table.column`, `schema.table.column`, with commas …, or the constraint's name.\""""
-        columns = ",".join(key.columns)
-        spellings = (f"{key.child.name}.{columns}", f"{key.child}.{columns}", key.name)
-        return [self.spec.relations[pattern] for pattern in most_specific(self.spec.relations, spellings)]
-
-    # Relevant rows ----------------------------------------------------------------------------------------------
-
-    def _flows(self, key: ForeignKey) -> bool:
-        """"Through followed foreign keys and `relevant` tables.\""""
-        return self._is_followed(key) and self.rules[key.child] is self.rules[key.parent] is Rule.RELEVANT
-
-    def _in_scope(self, key: ForeignKey) -> bool:
-        return key.parent in self.schema
-
-    def _reachable(self, start: TableName, use: Any) -> set[TableName]:
-        """"P is above C when C reaches P by following foreign keys from child to parent.\""""
+    def _reachable(self, start: TableName, through: Callable[[ForeignKey], bool]) -> set[TableName]:
+        # "P is above C when C reaches P by following foreign keys from child to parent"
         found: set[TableName] = set()
         todo = [start]
         while todo:
-            table = todo.pop()
-            more = {key.parent for key in self.keys if key.child == table and use(key)} - found
+            child = todo.pop()
+            more = {key.parent for key in self.keys if key.child == child and through(key)} - found
             found |= more
             todo += more
         return found
 
     def _component(self, table: TableName) -> frozenset[TableName]:
-        """"A strongly connected component of the foreign-key graph: one table, or the tables of a cycle.\""""
-        reachable = self._reachable(table, self._in_scope)
-        return frozenset({table} | {other for other in reachable if table in self._reachable(other, self._in_scope)})
+        # "a strongly connected component of the foreign-key graph: one table, or the tables of a cycle"
+        above = self._reachable(table, self._in_scope)
+        return frozenset({table} | {other for other in above if table in self._reachable(other, self._in_scope)})
 
-    def _omega(self, table: TableName) -> set[TableName]:
-        """"Ω(C): the filtered tables that lie above component C and outside it.\""""
-        component = self.component[table]
-        above = {name for member in component for name in self.above[member]}
-        return {name for name in above - component if name in self.answers}
+    def _in_scope(self, key: ForeignKey) -> bool:
+        return key.parent in self.schema
+
+    # "Rules for a table" ----------------------------------------------------------------------------------------
+
+    def _rules(self) -> dict[TableName, Rule]:
+        # "`tables={"pattern": rule}` overrides the rule of the tables it matches (shell patterns, most specific wins)";
+        # a filter names its table exactly, which is more specific than any pattern.
+        overrides: dict[TableName, Rule] = {}
+        for table in self.schema.tables:
+            found = most_specific(self.spec.tables, (table.name.name, str(table.name)))
+            if found and table.name not in self.answers:
+                overrides[table.name] = self.spec.tables[found[0]]
+        # "`relevant`: filtered tables and everything below them. `whole`, `referenced` and `skip` stop the filters"
+        reached = set(self.answers)
+        while more := {
+            key.child
+            for key in self.keys
+            if key.parent in reached and self._is_followed(key) and key.child not in reached
+            if overrides.get(key.child, Rule.RELEVANT) is Rule.RELEVANT
+        }:
+            reached |= more
+        others = Rule(self.spec.others.value)
+        default = {t.name: Rule.RELEVANT if t.name in reached else others for t in self.schema.tables}
+        return default | overrides
+
+    def _settings(self, key: ForeignKey) -> list[RelationSpec]:
+        # "patterns match `table.column`, `schema.table.column`, with commas …, or the constraint's name"
+        columns = ",".join(key.columns)
+        spellings = (f"{key.child.name}.{columns}", f"{key.child}.{columns}", key.name)
+        return [self.spec.relations[pattern] for pattern in most_specific(self.spec.relations, spellings)]
+
+    def _is_followed(self, key: ForeignKey) -> bool:
+        # "with `follow` off, the filters do not flow down through it"
+        said = [setting.follow for setting in self._settings(key) if setting.follow is not None]
+        return self._in_scope(key) and (said[0] if said else True)
+
+    def _flows(self, key: ForeignKey) -> bool:
+        # "through followed foreign keys and `relevant` tables"
+        return self._is_followed(key) and self.rules[key.child] is self.rules[key.parent] is Rule.RELEVANT
+
+    # "Relevant rows" --------------------------------------------------------------------------------------------
 
     def _relevant(self) -> set[Row]:
-        """Seeds and step 2 only ever add, so the rows can be looked at in any order, again when one they need came."""
+        # Both sentences only ever add rows: look at all in any order, and again at those a new one may have helped.
         omega = {t.name: self._omega(t.name) for t in self.schema.tables}
         relevant: set[Row] = set()
-        todo = [row for row in self._all_rows() if self.rules[row.table] is Rule.RELEVANT and self._answers(row)]
+        todo = list(self._all_rows())
         while todo:
             row = todo.pop()
-            if row in relevant:
+            if row in relevant or not self._satisfies_own_filter(row):
                 continue
             if self._is_seed(row, omega[row.table], relevant) or self._inside_a_cycle(row, relevant):
                 relevant.add(row)
-                todo += [child for child in self.referencing[row] if self._answers(child)]
+                todo += self.referencing[row]
         return relevant
 
-    def _answers(self, row: Row) -> bool:
-        """"Satisfies T's own filter (if any)", for tables that have `relevant` rows at all."""
-        if self.rules[row.table] is not Rule.RELEVANT:
-            return False
-        return row.table not in self.answers or row.number in self.answers[row.table]
+    def _omega(self, table: TableName) -> set[TableName]:
+        # "Ω(C): the filtered tables that lie above component C and outside it"
+        above = {name for member in self.component[table] for name in self.above[member]}
+        return (above - self.component[table]) & self.answers.keys()
+
+    def _satisfies_own_filter(self, row: Row) -> bool:
+        # "satisfies T's own filter (if any)"; only tables of this rule have relevant rows.
+        answers = self.answers.get(row.table)
+        return self.rules[row.table] is Rule.RELEVANT and (answers is None or row.number in answers)
 
     def _is_seed(self, row: Row, omega: set[TableName], relevant: set[Row]) -> bool:
-        """"If Ω(C) is empty: T is filtered; otherwise: for *every* filtered table ρ in Ω(C) there is *some* followed
-        foreign key of T to a table P outside C, with P = ρ or P below ρ, whose referenced row is relevant.\""""
+        # "if Ω(C) is empty: T is filtered; otherwise: for *every* filtered table ρ in Ω(C) there is *some* followed
+        # foreign key of T to a table P outside C, with P = ρ or P below ρ, whose referenced row is relevant"
         if not omega:
             return row.table in self.answers
-        outside = [
-            to.table
-            for key, to in self.references[row]
-            if self._flows(key) and to.table not in self.component[row.table] and to in relevant
-        ]
+        outside = {to.table for to in self._relevant_parents(row, relevant)} - self.component[row.table]
         return all(any(parent == root or root in self.above[parent] for parent in outside) for root in omega)
 
     def _inside_a_cycle(self, row: Row, relevant: set[Row]) -> bool:
-        """"A followed foreign key inside C (a self-reference included) references a relevant row.\""""
-        return any(
-            self._flows(key) and to.table in self.component[row.table] and to in relevant
-            for key, to in self.references[row]
-        )
+        # "a followed foreign key inside C (a self-reference included) references a relevant row"
+        return any(to.table in self.component[row.table] for to in self._relevant_parents(row, relevant))
 
-    # References -------------------------------------------------------------------------------------------------
+    def _relevant_parents(self, row: Row, relevant: set[Row]) -> list[Row]:
+        return [to for key, to in self.references[row] if self._flows(key) and to in relevant]
+
+    # "References: what a kept row points at" --------------------------------------------------------------------
 
     def _policy(self, key: ForeignKey) -> Policy:
-        """"`references="include"` unless the user says otherwise for the run or for one key. A reference into a `skip`
-        table, or to a table out of scope, … follows `null` (or `drop` where NOT NULL).\""""
-        said = next((s.references for s in self._settings(key) if s.references is not None), self.spec.references)
-        never_kept = key.parent not in self.schema or self.rules[key.parent] is Rule.SKIP
-        policy = Policy.NULL if never_kept else said
+        # "`references="include"` unless the user says otherwise for the run or for one key"
+        said = [setting.references for setting in self._settings(key) if setting.references is not None]
+        policy = said[0] if said else self.spec.references
+        # "a reference into a `skip` table, or to a table out of scope, can never be kept: it follows `null`"; whoever
+        # said `drop` still gets it.
+        never_kept = not self._in_scope(key) or self.rules[key.parent] is Rule.SKIP
+        if never_kept and policy is Policy.INCLUDE:
+            policy = Policy.NULL
+        # "a key with no nullable column falls back to `drop`"
         return Policy.DROP if policy is Policy.NULL and not self._nullable(key) else policy
 
     def _kept(self, start: set[Row]) -> tuple[set[Row], set[Row]]:
-        """The five steps; "if any row was banned, start again at 1"."""
         banned: set[Row] = set()
         while True:
-            core = start - banned
-            self._leave_out(core)
-            kept = core | set(self._included(core, banned))
+            core = start - banned  # 1
+            self._leave_out(core)  # 2
+            kept = self._with_included(core, banned)  # 3
             # 4. "Ban each row added in 3 that has a `drop` (or not nullable `null`) reference outside the set,
             new = {row for row in kept - core if self._misses(row, kept)}
             # and each row with an `include` reference to a banned row and no nullable column in that key."
@@ -213,10 +222,10 @@ class _Run:
             }
             if not new:
                 return kept, banned
-            banned |= new
+            banned |= new  # "start again at 1"
 
     def _leave_out(self, core: set[Row]) -> None:
-        """2. "Leave out every row with a reference under `drop` … to a row outside the set; repeat.\""""
+        # 2. "Leave out every row with a reference under `drop` … to a row outside the set; repeat"
         todo = list(core)
         while todo:
             row = todo.pop()
@@ -227,19 +236,17 @@ class _Run:
     def _misses(self, row: Row, kept: set[Row]) -> bool:
         return any(self.policies[key] is Policy.DROP and to not in kept for key, to in self.references[row])
 
-    def _included(self, core: set[Row], banned: set[Row]) -> Iterator[Row]:
-        """3. "Add every row that an `include` reference of the set points to, unless banned; repeat.\""""
-        found = set(core)
-        todo = list(core)
+    def _with_included(self, core: set[Row], banned: set[Row]) -> set[Row]:
+        # 3. "Add every row that an `include` reference of the set points to, unless banned; repeat"
+        kept, todo = set(core), list(core)
         while todo:
-            for key, to in self.references[todo.pop()]:
-                if self.policies[key] is Policy.INCLUDE and to not in found and to not in banned:
-                    found.add(to)
-                    todo.append(to)
-                    yield to
+            included = {to for key, to in self.references[todo.pop()] if self.policies[key] is Policy.INCLUDE}
+            todo += included - kept - banned
+            kept |= included - banned
+        return kept
 
     def _after_nulling(self, row: Row, kept: set[Row], nulled: Counter[ForeignKey]) -> tuple[Any, ...]:
-        """5. "Set every reference that still points outside the set to NULL": all decided on the original values."""
+        # 5. "Set every reference that still points outside the set to NULL", all decided on the row's original values.
         values = self.rows[row.table][row.number]
         lost = {key for key, to in self.references[row] if to not in kept}
         nulled.update(lost)
@@ -247,39 +254,16 @@ class _Run:
         return tuple(None if c.name in columns else values[c.name] for c in self.schema[row.table].copied)
 
     def _nulled_columns(self, key: ForeignKey) -> set[str]:
-        """"Its nullable columns that belong to no other foreign key of the table, or, if there are none, all its
-        nullable columns.\""""
+        # "its nullable columns that belong to no other foreign key of the table, or, if there are none, all its
+        # nullable columns"
         shared = {c for other in self.keys if other is not key and other.child == key.child for c in other.columns}
         return self._nullable(key) - shared or self._nullable(key)
 
     def _nullable(self, key: ForeignKey) -> set[str]:
-        """The key's columns that can become NULL: not generated ones, nor those that kept rows may reference."""
-        table = self.schema[key.child]
+        # A column in a key that other rows may reference counts as not nullable: nulling it would cut them off.
         referenced = {c for other in self.keys if other.parent == key.child for c in other.parent_columns}
-        return {
-            c.name
-            for c in table.columns
-            if c.name in key.columns and c.nullable and not c.generated and c.name not in referenced
-        }
-
-    def _follow_values(self, key: ForeignKey) -> None:
-        """"One row's non-NULL foreign key value. A composite key with any NULL column is no reference. A value that
-        matches no row *in the source* is no reference either.\""""
-        targets: dict[tuple[Any, ...], Row] = {}
-        for number, values in enumerate(self.rows.get(key.parent, ())):
-            targets[tuple(values[c] for c in key.parent_columns)] = Row(key.parent, number)
-        for number, values in enumerate(self.rows[key.child]):
-            wanted = tuple(values[c] for c in key.columns)
-            if None in wanted or any(values[column] != value for column, value in key.when):
-                continue
-            to = targets.get(wanted) if key.parent in self.schema else Row(key.parent, -1)
-            if to:
-                row = Row(key.child, number)
-                self.references[row].append(Reference(key, to))
-                self.referencing[to].append(row)
-
-    def _all_rows(self) -> Iterator[Row]:
-        return (Row(name, number) for name in self.rules for number in range(len(self.rows[name])))
+        columns = self.schema[key.child].columns
+        return {c.name for c in columns if c.nullable and not c.generated} & set(key.columns) - referenced
 
 
 def most_specific(patterns: Iterable[str], spellings: tuple[str, ...]) -> list[str]:
@@ -289,7 +273,7 @@ def most_specific(patterns: Iterable[str], spellings: tuple[str, ...]) -> list[s
 
 
 def virtual_keys(schema: Schema, spec: Spec) -> Iterator[ForeignKey]:
-    """The foreign keys that the request declares; a polymorphic one "only where the type column equals the value"."""
+    """The foreign keys the request declares; a polymorphic one is a reference only where its type column says so."""
     for pattern, relation in spec.relations.items():
         if relation.to is None:
             continue
@@ -302,7 +286,6 @@ def virtual_keys(schema: Schema, spec: Spec) -> Iterator[ForeignKey]:
 
 
 def _columns(schema: Schema, text: str) -> tuple[Table, tuple[str, ...]]:
-    """The table and columns of `table.column[,column]`; a bare table means its primary key."""
     for table in schema.tables:
         for spelling in (str(table.name), table.name.name):
             if text == spelling:

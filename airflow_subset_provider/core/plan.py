@@ -111,19 +111,21 @@ class Plan:
 
     def _may_miss(self, relation: Relation) -> bool:
         """Whether a kept row may reference one that the extracts leave out."""
-        return (
-            relation.policy is Policy.INCLUDE
-            and self.rule(relation.key.parent) is not Rule.WHOLE
-            and self.rule(relation.key.child) is not Rule.SKIP
+        parent = relation.key.parent
+        whole = self.rule(parent) is Rule.WHOLE and parent not in self._losing
+        return relation.policy is Policy.INCLUDE and not whole and self.rule(relation.key.child) is not Rule.SKIP
+
+    @cached_property
+    def _losing(self) -> frozenset[TableName]:
+        """The tables whose own rows may be left out again because of a reference under `drop`."""
+        return frozenset(
+            r.key.child for r in self.relations if r.policy is Policy.DROP and self.rule(r.key.child) is not Rule.SKIP
         )
 
     @cached_property
     def may_ban(self) -> bool:
         """Whether a referred row may itself be impossible to keep (semantics: References, 4)."""
-        strict = {
-            r.key.child for r in self.relations if r.policy is Policy.DROP and self.rule(r.key.child) is not Rule.SKIP
-        }
-        return any(t in strict for c in self.closures for t in c.tables)
+        return any(t in self._losing for c in self.closures for t in c.tables)
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:

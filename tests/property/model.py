@@ -11,7 +11,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from hypothesis import strategies as st
 
@@ -32,7 +32,7 @@ class Dialect:
     name = "postgresql"
     schema = "public"
     other_schema = "other"
-    types = {"int": "integer", "bigint": "bigint", "text": "text", "uuid": "uuid"}
+    types: ClassVar = {"int": "integer", "bigint": "bigint", "text": "text", "uuid": "uuid"}
     can_leave_unvalidated = True
 
     def quote(self, name: str) -> str:
@@ -261,7 +261,10 @@ class _Builder:
             kind = self.draw(st.sampled_from(KINDS))
             table.uniques.append((table.add("u", kind, not_null=not_null),))
         elif extra == "two":
-            columns = (table.add("u1", "int", not_null=not_null), table.add("u2", "int", not_null=self.draw(st.booleans())))
+            columns = (
+                table.add("u1", "int", not_null=not_null),
+                table.add("u2", "int", not_null=self.draw(st.booleans())),
+            )
             table.uniques.append(columns)
 
     def _key_that_is_foreign(self, table: TableModel) -> Iterator[KeyModel]:
@@ -378,8 +381,9 @@ class _Builder:
         if not free:
             return {}
         columns = key.child.columns
-        null = dict.fromkeys(free) if fitting else {c: None for c in free}
-        options: list[dict[str, Any]] = [] if fitting and columns[free[0]].wants_not_null else [null]
+        options: list[dict[str, Any]] = [dict.fromkeys(free)]
+        if fitting and columns[free[0]].wants_not_null:
+            options.clear()
         options += [{c: v for c, v in zip(key.columns, chosen, strict=True) if c in free} for chosen in fitting]
         if key.mode in ("virtual", "unvalidated"):
             options.append({c: value(columns[c].kind, 77) for c in free})

@@ -6,6 +6,7 @@ fails is printed as SQL and as a request; `--hypothesis-seed=N` repeats a run.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -56,8 +57,10 @@ def hold_to_oracle(pair: Pair, count: int, record_property: RecordProperty) -> N
         coverage.add(example, expected)
         event(f"kept {'something' if any(expected.kept.values()) else 'nothing'}")
 
+    logging.disable(logging.WARNING)  # thousands of runs warn about what they drop, and pytest would keep it all
     try:
         check()
     finally:
+        logging.disable(logging.NOTSET)
         if coverage.examples:
             record_property("coverage", str(coverage))
