@@ -63,7 +63,7 @@ def table_spellings(schema: Schema) -> list[str]:
 def key_spellings(key: ForeignKey) -> tuple[str, ...]:
     """All ways to write one foreign key."""
     columns = ",".join(key.columns)
-    return (f"{key.child.name}.{columns}", f"{key.child}.{columns}", key.name)
+    return (f"{key.child.name}.{columns}", f"{key.child}.{columns}", key.name, *key.also)
 
 
 def matching(patterns: Iterable[str], spellings: Iterable[str]) -> list[str]:

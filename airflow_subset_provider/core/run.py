@@ -296,7 +296,7 @@ class Run:
     def _restore(self, state: State, target: Target) -> set[tuple[TableName, str]]:
         """Put everything suspended back in force; the tables and names of the keys that the server validated."""
         proven = set()
-        loose = {(r.key.child, r.key.name) for r in self.plan.relations if is_loose(r.key)}
+        loose = {(r.key.child, n) for r in self.plan.relations if is_loose(r.key) for n in (r.key.name, *r.key.also)}
         for item in state.suspended():
             wanted = self.plan.spec.referential_integrity and (item.table, item.name) not in loose
             holds = target.restore(item, validate=wanted)
@@ -321,7 +321,7 @@ class Run:
             key = relation.key
             if plan.rule(key.child) is Rule.SKIP:
                 continue
-            valid = (key.child, key.name) in proven
+            valid = any((key.child, name) in proven for name in (key.name, *key.also))
             count = 0 if valid else integrity.count_dangling(relation)
             keys.append(KeyReport(key.label, count, "validated" if valid else "counted", is_loose(key)))
         return tuple(keys)

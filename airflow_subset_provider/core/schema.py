@@ -65,6 +65,7 @@ class ForeignKey:
         virtual: declared by the user, unknown to the server.
         only_on: names of the partitions that carry it, where the partitioned table itself does not.
         when: for a polymorphic reference, (column, value) pairs of the child that must hold for it to be a reference.
+        also: names of further constraints that say the same, on the table or on its partitions.
     """
 
     name: str
@@ -76,6 +77,7 @@ class ForeignKey:
     virtual: bool = False
     only_on: tuple[str, ...] = ()
     when: tuple[tuple[str, str], ...] = ()
+    also: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -234,5 +236,6 @@ def _foreign_key(shape: dict[str, Any]) -> ForeignKey:
             "parent_columns": tuple(shape["parent_columns"]),
             "only_on": tuple(shape["only_on"]),
             "when": tuple((c, v) for c, v in shape["when"]),
+            "also": tuple(shape["also"]),
         }
     )

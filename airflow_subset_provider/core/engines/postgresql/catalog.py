@@ -154,6 +154,7 @@ def _foreign_keys(rows: list[tuple[Any, ...]]) -> tuple[ForeignKey, ...]:
                 parent_columns=tuple(parent_columns),
                 validated=all(row[7] for row in same),
                 only_on=tuple(row[8] for row in same) if partition else (),
+                also=tuple(sorted({row[2] for row in same} - {constraint})),
             )
         )
     return tuple(keys)
