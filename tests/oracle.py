@@ -51,8 +51,11 @@ def subset(schema: Schema, spec: Spec, rows: Rows, answers: Answers) -> Subset:
 class _Run:
     def __init__(self, schema: Schema, spec: Spec, rows: Rows, answers: Answers) -> None:
         self.schema, self.spec, self.rows, self.answers = schema, spec, rows, answers
+        # "Foreign keys are the declared ones plus the user's virtual ones"; two constraints that say the same are one.
+        keys = [*virtual_keys(schema, spec), *reversed(schema.foreign_keys)]
+        same = {(key.child, key.columns, key.parent, key.parent_columns, key.when): key for key in keys}
         # "`referential_integrity=False`: … no reference is looked at"
-        self.keys = [*schema.foreign_keys, *virtual_keys(schema, spec)] if spec.referential_integrity else []
+        self.keys = list(same.values()) if spec.referential_integrity else []
         self.rules = self._rules()
         self.above = {t.name: self._reachable(t.name, self._flows) for t in schema.tables}
         self.component = {t.name: self._component(t.name) for t in schema.tables}

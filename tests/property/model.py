@@ -513,8 +513,9 @@ def _relations(draw: Draw, model: Model, dialect: Dialect) -> dict[str, dict[str
         if choice in (1, 2):
             setting["follow"] = not _chance(draw, 2) if choice == 2 else False
         spellings = [key.source, f"{dialect.schema}.{key.source}", f"{key.child.name.name}.*"]
-        spellings += [key.name] if key.is_declared else []
-        pattern = key.source if not key.is_declared else draw(st.sampled_from(spellings))
+        twins = [k for k in model.keys if (k.columns, k.to, k.child) == (key.columns, key.to, key.child)]
+        spellings += [key.name] if len(twins) == 1 else []
+        pattern = draw(st.sampled_from(spellings)) if key.is_declared else key.source
         relations[pattern] = relations.get(pattern, {}) | setting
     return relations
 
