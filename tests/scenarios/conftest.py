@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -17,26 +17,46 @@ Rows = list[tuple[Any, ...]]
 SubsetOf = Callable[..., dict[str, Rows]]
 
 
-@pytest.fixture
-def subset_of(
-    source_server: PostgresEndpoint, target_server: PostgresEndpoint, fresh_database: CreateDatabase
-) -> SubsetOf:
-    """Load the script into a source, its schema into a target, run the request; return all rows of all tables, sorted.
+class Scenario:
+    """A source and a target of one test's own."""
 
-    A table of one column gives bare values, so that ids read as ids.
-    """
+    def __init__(self, source: PostgresEndpoint, target: PostgresEndpoint, create: CreateDatabase) -> None:
+        self._servers = source, target
+        self._names = create(source, hint="source"), create(target, hint="target")
+        self._params = source.params(self._names[0]), target.params(self._names[1])
+
+    def run(self, script: str, **request: Any) -> None:
+        """Load the script into the source and its schema into the target, and run the request."""
+        source, target = self._servers
+        source.run_script(self._names[0], script)
+        target.run_script(self._names[1], source.dump(self._names[0], schema_only=True))
+        subset(Spec.of(**request), _endpoint(self._params[0], "source"), _endpoint(self._params[1], "target"))
+
+    def rows(self) -> dict[str, Rows]:
+        """All rows of all tables in the target, sorted."""
+        with psycopg.connect(**self._params[1]) as connection:
+            return {table: _sorted_rows(connection, table) for table in _tables(connection)}
+
+    def query(self, text: LiteralString) -> Rows:
+        """What the target answers."""
+        with psycopg.connect(**self._params[1]) as connection:
+            return connection.execute(text).fetchall()
+
+
+@pytest.fixture
+def scenario(
+    source_server: PostgresEndpoint, target_server: PostgresEndpoint, fresh_database: CreateDatabase
+) -> Scenario:
+    return Scenario(source_server, target_server, fresh_database)
+
+
+@pytest.fixture
+def subset_of(scenario: Scenario) -> SubsetOf:
+    """Run one request over one script; return all rows of all tables in the target, sorted."""
 
     def run(script: str, **request: Any) -> dict[str, Rows]:
-        source, target = fresh_database(source_server, hint="source"), fresh_database(target_server, hint="target")
-        source_server.run_script(source, script)
-        target_server.run_script(target, source_server.dump(source, schema_only=True))
-        subset(
-            Spec.of(**request),
-            _endpoint(source_server.params(source), "source"),
-            _endpoint(target_server.params(target), "target"),
-        )
-        with psycopg.connect(**target_server.params(target)) as connection:
-            return {table: _sorted_rows(connection, table) for table in _tables(connection)}
+        scenario.run(script, **request)
+        return scenario.rows()
 
     return run
 

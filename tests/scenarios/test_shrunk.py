@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.scenarios.conftest import SubsetOf
+import pytest
+
+from tests.scenarios.conftest import Scenario, SubsetOf
 
 WHOLE_OVER_A_DROPPED_ROW = """
 CREATE SCHEMA other;
@@ -42,3 +44,79 @@ def test_a_ban_goes_down_a_not_null_include_reference(subset_of: SubsetOf) -> No
         relations={"middle.root_id": {"references": "null"}},
     )
     assert rows == {"root": [(1, 0)], "middle": [(10, 1)], "leaf": [(100, 10)]}
+
+
+TWINS = """
+CREATE TABLE parent (id int PRIMARY KEY);
+CREATE TABLE child (id int PRIMARY KEY, parent_id int);
+INSERT INTO parent VALUES (1), (2);
+INSERT INTO child VALUES (10, 1), (20, 2);
+ALTER TABLE child ADD CONSTRAINT first FOREIGN KEY (parent_id) REFERENCES parent NOT VALID;
+ALTER TABLE child ADD CONSTRAINT second FOREIGN KEY (parent_id) REFERENCES parent;
+"""
+
+
+@pytest.mark.parametrize("name", ["first", "second"])
+def test_a_foreign_key_declared_twice_answers_to_both_names(name: str, subset_of: SubsetOf) -> None:
+    rows = subset_of(TWINS, filters={"parent": "id = 1"}, relations={name: {"follow": False}})
+    assert rows == {"parent": [(1,), (2,)], "child": [(10, 1), (20, 2)]}
+
+
+def test_a_valid_constraint_stays_valid_beside_an_unvalidated_twin(scenario: Scenario) -> None:
+    scenario.run(TWINS, filters={"parent": "id = 1"})
+    query = "SELECT conname, convalidated FROM pg_constraint WHERE contype = 'f' ORDER BY 1"
+    assert scenario.query(query) == [("first", False), ("second", True)]
+
+
+REFERENCED_NULLABLE_KEY = """
+CREATE TABLE root (id int PRIMARY KEY);
+CREATE TABLE middle (id int PRIMARY KEY, root_id int UNIQUE REFERENCES root);
+CREATE TABLE leaf (id int PRIMARY KEY, middle_root_id int REFERENCES middle (root_id));
+INSERT INTO root VALUES (1), (2);
+INSERT INTO middle VALUES (10, 1), (20, 2), (30, NULL);
+INSERT INTO leaf VALUES (100, 1), (200, 2);
+"""
+
+
+def test_a_nullable_key_that_others_reference_is_not_nulled(subset_of: SubsetOf) -> None:
+    """Nulling middle's key would cut off leaf, so `null` falls back to `drop` there."""
+    rows = subset_of(
+        REFERENCED_NULLABLE_KEY,
+        filters={"root": "id = 1"},
+        tables={"middle": "whole", "leaf": "whole"},
+        references="null",
+    )
+    assert rows == {"root": [(1,)], "middle": [(10, 1), (30, None)], "leaf": [(100, 1), (200, None)]}
+
+
+CHAIN_TO_A_SKIPPED_TABLE = """
+CREATE TABLE skipped (id int PRIMARY KEY);
+CREATE TABLE a (id int PRIMARY KEY, skipped_id int NOT NULL REFERENCES skipped);
+CREATE TABLE b (id int PRIMARY KEY, a_id int NOT NULL REFERENCES a);
+CREATE TABLE c (id int PRIMARY KEY, b_id int NOT NULL);
+INSERT INTO skipped VALUES (1);
+INSERT INTO a VALUES (10, 1);
+INSERT INTO b VALUES (20, 10);
+INSERT INTO c VALUES (30, 20);
+"""
+
+
+@pytest.mark.parametrize(
+    ("constraint", "declaration"),
+    [
+        ("ALTER TABLE c ADD FOREIGN KEY (b_id) REFERENCES b;", {}),
+        ("ALTER TABLE c ADD FOREIGN KEY (b_id) REFERENCES b NOT VALID;", {}),
+        ("", {"to": "b.id"}),
+    ],
+    ids=["valid", "unvalidated", "virtual"],
+)
+def test_a_ban_drops_rows_below_any_kind_of_key(
+    constraint: str, declaration: dict[str, str], subset_of: SubsetOf
+) -> None:
+    """b includes a, which must go, so both are banned; whether the server checks c's key makes no difference."""
+    rows = subset_of(
+        CHAIN_TO_A_SKIPPED_TABLE + constraint,
+        tables={"skipped": "skip"},
+        relations={"c.b_id": {"references": "drop", **declaration}},
+    )
+    assert rows == {"skipped": [], "a": [], "b": [], "c": []}

@@ -1,0 +1,66 @@
+"""Keys from one schema to another, in scope and out of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.scenarios.kit import MakeLab, lab_fixture  # noqa: F401
+
+SCHEMA = """
+CREATE SCHEMA crm; CREATE SCHEMA "Shop Floor";
+CREATE TABLE crm.customer (id int PRIMARY KEY);
+CREATE TABLE "Shop Floor".customer (id int PRIMARY KEY, crm int REFERENCES crm.customer);
+CREATE TABLE "order" (id int PRIMARY KEY, customer int REFERENCES "Shop Floor".customer, agent int NOT NULL DEFAULT 1);
+"""
+ROWS = """
+INSERT INTO crm.customer VALUES (1), (2), (3);
+INSERT INTO "Shop Floor".customer VALUES (11, 1), (12, 2), (13, NULL);
+INSERT INTO "order" VALUES (101, 11), (102, 12), (103, 13), (104, NULL);
+"""
+ALL = ("crm", "Shop Floor", "public")
+
+
+def test_filters_and_references_cross_schemas(lab: MakeLab) -> None:
+    db = lab(SCHEMA, ROWS)
+    db.run(schemas=ALL, filters={"crm.customer": "id = 1"})
+    assert db.target.ids() == {"order": [101], "Shop Floor.customer": [11], "crm.customer": [1]}
+    db.run(schemas=ALL, filters={"order": "id >= 102"}, others="referenced")
+    assert db.target.ids() == {"order": [102, 103, 104], "Shop Floor.customer": [12, 13], "crm.customer": [2]}
+
+
+def test_a_name_that_two_schemas_have_must_say_which(lab: MakeLab) -> None:
+    error = str(lab(SCHEMA, ROWS).refusal(schemas=ALL, filters={"customer": "id = 1"}))
+    assert "'customer' is ambiguous" in error
+    assert "crm.customer" in error
+    assert "Shop Floor.customer" in error
+
+
+def test_a_parent_out_of_scope_is_nulled_and_the_report_says_so(lab: MakeLab) -> None:
+    db = lab(SCHEMA, ROWS)
+    report = db.run(filters={"order": "id <= 103"})
+    assert db.target.rows("order") == [(101, None, 1), (102, None, 1), (103, None, 1)]
+    assert any("its parent is not copied" in w for w in report.warnings)
+
+
+def test_a_parent_out_of_scope_that_cannot_be_nulled_leaves_its_rows_out(lab: MakeLab) -> None:
+    schema = """
+    CREATE SCHEMA other; CREATE TABLE other.p (id int PRIMARY KEY);
+    CREATE TABLE c (id int PRIMARY KEY, p int NOT NULL REFERENCES other.p);
+    CREATE TABLE d (id int PRIMARY KEY, c int REFERENCES c);
+    """
+    db = lab(
+        schema, "INSERT INTO other.p VALUES (1); INSERT INTO c VALUES (1, 1); INSERT INTO d VALUES (1, 1), (2, NULL);"
+    )
+    report = db.run(filters={"d": "true"})
+    assert db.target.ids("c") == {"c": []}
+    assert db.target.rows("d") == [(1, None), (2, None)]
+    assert any("rows are left out" in w for w in report.warnings)
+
+
+@pytest.mark.parametrize("schemas", [ALL, tuple(reversed(ALL))])
+def test_the_missing_schemas_are_made(schemas: tuple[str, ...], lab: MakeLab) -> None:
+    db = lab(SCHEMA, ROWS, target="")
+    db.run(schemas=schemas, filters={"crm.customer": "id = 2"}, create_schema=True)
+    assert db.target.ids() == {"order": [102], "Shop Floor.customer": [12], "crm.customer": [2]}
+    db.run(schemas=schemas, filters={"crm.customer": "id = 1"}, create_schema=True)
+    assert db.target.ids() == {"order": [101], "Shop Floor.customer": [11], "crm.customer": [1]}
