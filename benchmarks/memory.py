@@ -1,6 +1,7 @@
 """Memory stays flat: a worker that copies 5 million rows needs no more than one that copies 50,000.
 
-Both the rows a filter selects (one stream) and the rows fetched because they are referenced (keys in pages) are measured.
+Both the rows a filter selects (one stream) and the rows fetched because they are referenced (keys in pages) are
+measured.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ def main(rows: int = 5_000_000, small: int = 50_000) -> bool:
             server.psql("bench", SCHEMA)
         source.psql("bench", DATA.format(rows=rows))
         few, many = _peak(source, target, small), _peak(source, target, rows)
-    print(f"memory: {small:,} children and their parents: {few:.0f} MiB; {rows:,}: {many:.0f} MiB; {many - few:+.0f} MiB")
+    print(
+        f"memory: {small:,} children and their parents: {few:.0f} MiB; {rows:,}: {many:.0f} MiB; {many - few:+.0f} MiB"
+    )
     return many - few <= ALLOWED
 
 

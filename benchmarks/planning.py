@@ -21,8 +21,9 @@ def main(catalog: str = "") -> None:
             path.write_text(_big().to_json())
         result = child("benchmarks.planning", catalog=str(path.resolve()))
     print(
-        f"planning: {result['tables']} tables, {result['tasks']} tasks: plan {result['plan']:.2f} s, plan and task group "
-        f"{result['group']:.2f} s, peak {result['peak_mib']:.0f} MiB, of which Airflow itself {result['airflow_mib']:.0f} MiB"
+        f"planning: {result['tables']} tables, {result['tasks']} tasks: plan {result['plan']:.2f} s, "
+        f"plan and task group {result['group']:.2f} s, "
+        f"peak {result['peak_mib']:.0f} MiB, of which Airflow itself {result['airflow_mib']:.0f} MiB"
     )
 
 

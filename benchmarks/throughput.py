@@ -1,4 +1,7 @@
-"""How far a table's copy is from the floor, the server's own COPY piped from psql to psql, on the same rows in turn."""
+"""How far a table's copy is from the floor, the server's own COPY piped from psql to psql.
+
+On the same rows in turn.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +34,14 @@ def main(rows: int = 2_000_000, runs: int = 3) -> None:
         run = _prepared(source, target)
         (component,) = run.plan.extracts
         seconds = interleaved(
-            runs, extract=lambda: run.extract(component), floor=lambda: _psql_to_psql(source, target)
+            runs,
+            before=lambda: target.psql("bench", "TRUNCATE wide"),
+            extract=lambda: run.extract(component),
+            floor=lambda: _psql_to_psql(source, target),
         )
         run.release()
     print(f"throughput, {rows:,} rows:")
-    for name, taken in seconds.items():
+    for name, taken in list(seconds.items())[1:]:
         print(f"  {told(name, taken)}  {rows / min(taken):,.0f} rows/s at best")
     print(f"  extract / floor: {ratio(seconds['extract'], seconds['floor']):.2f}")
 

@@ -1,0 +1,51 @@
+"""Every difference between the Airflow versions this package supports (3.1 to 3.3), in one place.
+
+What is imported from here has the newest version's name; the rest of the package uses `airflow.sdk`, which all of them
+have. A difference found later belongs here too, with the version it ends with.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from airflow.sdk import BaseOperator, TaskGroup
+
+if TYPE_CHECKING:
+    from airflow.sdk.configuration import conf
+    from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException, AirflowRuntimeError
+else:
+    try:
+        from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException, AirflowRuntimeError
+    except ImportError:  # 3.1
+        from airflow.exceptions import AirflowFailException, AirflowNotFoundException
+        from airflow.sdk.exceptions import AirflowRuntimeError
+    try:
+        from airflow.sdk.configuration import conf
+    except ImportError:  # 3.1
+        from airflow.configuration import conf
+
+__all__ = [
+    "AirflowFailException",
+    "AirflowNotFoundException",
+    "AirflowRuntimeError",
+    "conf",
+    "group_arguments",
+    "task_arguments",
+]
+
+
+@cache
+def task_arguments() -> frozenset[str]:
+    """What any operator accepts (`retry_policy` is new in 3.3)."""
+    found = inspect.signature(BaseOperator.__init__).parameters.values()
+    return frozenset(p.name for p in found if p.kind is p.KEYWORD_ONLY)
+
+
+def group_arguments(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the arguments that a task group accepts (`doc_md` is new in 3.2)."""
+    known = {a.alias for a in attrs.fields(TaskGroup)}
+    return {name: value for name, value in wanted.items() if name in known}

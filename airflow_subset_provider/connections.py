@@ -1,0 +1,84 @@
+"""From an Airflow connection to an endpoint of the core: the only module that sees a password.
+
+Connections are opened by Airflow's own hooks, so that every extra (`sslmode`, IAM tokens, ...) means what it means
+everywhere else in Airflow. Hooks and drivers are imported when an endpoint of their kind is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from airflow.sdk import BaseHook
+
+from airflow_subset_provider.compat import AirflowNotFoundException, AirflowRuntimeError
+from airflow_subset_provider.core.engines.base import Endpoint
+from airflow_subset_provider.core.errors import EndpointError, Fault
+
+__all__ = ["endpoint"]
+
+
+def endpoint(conn_id: str) -> Endpoint:
+    """The endpoint of a connection; nothing is opened yet.
+
+    Raises:
+        EndpointError: there is no such connection, or none of a supported type.
+    """
+    conn_type = _conn_type(conn_id)
+    if conn_type not in _KINDS:
+        kinds = ", ".join(sorted(_KINDS))
+        raise EndpointError(
+            Fault(f"its type is {conn_type!r}", f"connection {conn_id!r}", f"Supported connection types: {kinds}.")
+        )
+    return _KINDS[conn_type](conn_id)
+
+
+def _conn_type(conn_id: str) -> str:
+    try:
+        return BaseHook.get_connection(conn_id).conn_type or ""
+    except (AirflowNotFoundException, AirflowRuntimeError, ImportError) as error:
+        # ImportError: where Airflow 3.1 has no supervisor to ask, as in `airflow dags list` or a plain `python dag.py`.
+        raise EndpointError(_unknown(conn_id)) from error
+
+
+def _unknown(conn_id: str) -> Fault:
+    return Fault(
+        "no such connection here",
+        f"connection {conn_id!r}",
+        f"Add it in Airflow (Admin > Connections), in a secrets backend, or as AIRFLOW_CONN_{conn_id.upper()}.",
+    )
+
+
+def _postgres(conn_id: str) -> Endpoint:
+    from airflow.providers.postgres.hooks.postgres import PostgresHook
+    from psycopg.rows import tuple_row
+
+    def connect() -> Any:
+        connection: Any = PostgresHook(postgres_conn_id=conn_id).get_conn()
+        connection.row_factory = tuple_row  # the connection's `cursor` extra may have asked for another one
+        return connection
+
+    return Endpoint("postgresql", connect, conn_id)
+
+
+def _mysql(conn_id: str) -> Endpoint:
+    try:
+        from airflow.providers.mysql.hooks.mysql import MySqlHook
+    except ImportError as error:
+        raise EndpointError(
+            Fault(
+                "MySQL support is not installed", f"connection {conn_id!r}", "Install airflow-subset-provider[mysql]."
+            )
+        ) from error
+
+    def connect() -> Any:
+        connection: Any = MySqlHook(mysql_conn_id=conn_id, local_infile=True).get_conn()
+        if not type(connection).__module__.startswith("MySQLdb"):
+            advice = "Remove `client` from the connection's extras, or set it to mysqlclient."
+            raise EndpointError(Fault("it asks for another driver than mysqlclient", f"connection {conn_id!r}", advice))
+        return connection
+
+    return Endpoint("mysql", connect, conn_id)
+
+
+_KINDS: dict[str, Callable[[str], Endpoint]] = {"mysql": _mysql, "postgres": _postgres, "postgresql": _postgres}

@@ -1,0 +1,301 @@
+"""The tasks of a SubsetOperator: each takes one step of the core's run, and speaks to Airflow about it.
+
+Thin on purpose: what a step does is in `core.run`. Here are the things only Airflow has: filters are templates,
+rendered once (by `prepare`) and pulled by all others, so that `{{ macros.datetime.now() }}` cannot give two tables
+different filters; errors that no retry can mend fail the task at once; numbers become XComs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from airflow.sdk import BaseOperator
+
+from airflow_subset_provider.compat import AirflowFailException
+from airflow_subset_provider.core.errors import DriftError, Fault, LockedError, RequestError, SubsetError
+from airflow_subset_provider.core.graph import Component
+from airflow_subset_provider.operators import lock, texts
+from airflow_subset_provider.operators.interruptible import interruptible
+from airflow_subset_provider.operators.job import Job
+
+if TYPE_CHECKING:
+    import jinja2
+    from airflow.sdk import Context
+
+    from airflow_subset_provider.core.run import Run
+
+Numbers = dict[str, dict[str, Any]]
+
+FILTERS = "filters"
+PREPARED = "prepared"
+WAIT = 5.0
+
+
+@contextmanager
+def _as_airflow_wants(*, hopeless: tuple[type[SubsetError], ...] = ()) -> Iterator[None]:
+    """Let Airflow retry what a later try may not meet again, and nothing else.
+
+    Args:
+        hopeless: errors that a retry of this very task cannot mend, though the core calls them retryable.
+    """
+    try:
+        yield
+    except SubsetError as error:
+        if error.retryable and not isinstance(error, hopeless):
+            raise
+        raise AirflowFailException(str(error)) from None
+
+
+class Step(BaseOperator):
+    """A task of a SubsetOperator.
+
+    Attributes:
+        filters: the clauses, templates at parse time, rendered when the task runs.
+    """
+
+    template_fields: Collection[str] = (FILTERS,)
+    template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql", FILTERS: "json"}
+    shallow_copy_attrs: Sequence[str] = ("job",)
+    ui_color = "#e8f1fb"
+    hopeless: ClassVar[tuple[type[SubsetError], ...]] = (LockedError,)  # `prepare` alone takes the lock
+
+    def __init__(self, *, job: Job, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.job = job
+        self.filters: dict[str, str] = dict(job.plan.spec.filters)
+        self._run: Run | None = None
+
+    # -- rendering
+
+    def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
+        """Take the filters that `prepare` rendered; where it has not run (`airflow tasks render`), render them here."""
+        with _as_airflow_wants(hopeless=self.hopeless):
+            self.filters = dict(self._pulled(context) or self._rendered(context, jinja_env))
+            self.show()
+
+    def show(self) -> None:
+        """Work out the fields that hang on the rendered filters."""
+
+    def _pulled(self, context: Context) -> Mapping[str, str] | None:
+        try:
+            found: Mapping[str, str] | None = self._xcom(context, FILTERS)
+            return found
+        except Exception:
+            # No run to ask: each of Airflow's ways to render outside one says so with another exception.
+            self.log.debug("no XCom of `prepare`", exc_info=True)
+            return None
+
+    def _rendered(self, context: Context, jinja_env: jinja2.Environment | None) -> dict[str, str]:
+        environment = jinja_env or self.get_template_env()
+        found = self.render_template(dict(self.job.plan.spec.filters), context, environment)
+        return {table: str(clause) for table, clause in found.items()}
+
+    def _xcom(self, context: Context, key: str) -> Any:
+        return context["ti"].xcom_pull(task_ids=self.job.task_id("prepare"), key=key)
+
+    # -- running
+
+    def execute(self, context: Context) -> Any:
+        """Take the step."""
+        ti = context["ti"]
+        key = lock.run_key(ti.dag_id, ti.run_id, self.job.group_id)
+        with _as_airflow_wants(hopeless=self.hopeless):
+            self._run = self.job.run(key, self.filters, partial(lock.is_alive, ti), _log_of(self))
+            return self.step(self._run, context)
+
+    def step(self, run: Run, context: Context) -> Any:
+        """What this task does."""
+        raise NotImplementedError
+
+    def on_kill(self) -> None:
+        """Stop what both servers are doing for this task."""
+        if self._run:
+            self._run.cancel()
+
+    def _states(self, context: Context) -> dict[str, str | None]:
+        """The states of all tasks of the group in this DAG run."""
+        ti = context["ti"]
+        return lock.task_states(ti, ti.dag_id, ti.run_id, self.job.group_id)
+
+
+def _log_of(task: BaseOperator) -> logging.Logger:
+    """The task's log, which takes the same calls whatever it is made of in this version of Airflow."""
+    return cast("logging.Logger", task.log)
+
+
+class WritingStep(Step):
+    """A task that writes what `prepare` has made ready."""
+
+    def execute(self, context: Context) -> Any:
+        """Make sure that it was made ready for the plan this worker has."""
+        prepared = self._xcom(context, PREPARED)
+        now = self.job.plan.schema.fingerprint
+        if prepared and prepared["fingerprint"] != now:
+            raise AirflowFailException(
+                f"the DAG's structure changed during the run: `prepare` had the schema {prepared['fingerprint']}, this "
+                f"task has {now}. Clear the run from `{self.job.task_id('prepare')}` on."
+            )
+        return super().execute(context)
+
+
+class PrepareOperator(Step):
+    """Setup: checks everything, takes the lock, empties the target, suspends its constraints.
+
+    Clearing one table's task makes Airflow clear its setup too, so this may run again while most of the group's tasks
+    will not. Then it loads the tables of those tasks itself.
+    """
+
+    hopeless = ()
+
+    def _pulled(self, context: Context) -> None:
+        """Of an earlier try perhaps: `prepare` renders afresh."""
+
+    def step(self, run: Run, context: Context) -> dict[str, Any]:
+        """Prepare; say what with."""
+        started = time.time()
+        stale = self._already_loaded(context)
+        try:
+            interruptible(run.prepare, run.cancel)
+        except DriftError:
+            self._refresh_catalog()
+            raise
+        ti, schema = context["ti"], run.plan.schema
+        ti.xcom_push(FILTERS, self.filters)
+        ti.xcom_push(PREPARED, {"fingerprint": schema.fingerprint, "started": started})
+        for component in stale:
+            self.log.info("%s: its task is not run again, so it is loaded here", component.title)
+            interruptible(partial(run.extract, component), run.cancel)
+        return {
+            "tables": len(schema.tables),
+            "fingerprint": schema.fingerprint,
+            "filters": self.filters,
+            "seconds": round(time.time() - started, 3),
+        }
+
+    def _refresh_catalog(self) -> None:
+        """So that the next parse has the new structure."""
+        if self.job.cached:
+            from airflow_subset_provider import catalog_cache
+
+            catalog_cache.refresh(self.job.source_conn_id, self.job.plan.spec.schemas)
+            self.log.info("The cached catalog is up to date again: clear the group once the DAG has been parsed anew.")
+
+    def _already_loaded(self, context: Context) -> list[Component]:
+        """The components whose tasks have run and will not run again in this DAG run.
+
+        Raises:
+            RequestError: nor will the steps that must follow the loading.
+        """
+        done = {task for task, state in self._states(context).items() if state in ("success", "skipped")}
+        loaded = [c for c in self.job.plan.extracts if self.job.task_id(f"tables.{c.id}") in done]
+        after = sorted(
+            t for t in done if t.startswith(self.job.task_id("references.")) or t == self.job.task_id("finish")
+        )
+        if after:
+            raise RequestError(
+                Fault(
+                    "only a part of the group was cleared, and these tasks will not run again: " + ", ".join(after),
+                    f"task group {self.job.group_id!r}",
+                    "Clear the tables' tasks with their downstream tasks, or the whole group.",
+                )
+            )
+        return loaded
+
+
+class ExtractOperator(WritingStep):
+    """Loads the rows that one component's tables keep by their own rules."""
+
+    template_fields = ("sql", "rule", "reason", FILTERS)
+    ui_color = "#d9ead3"
+
+    def __init__(self, *, component: Component, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.component = component
+        self.sql = ""
+        self.rule = texts.rules(self.job.plan, component)
+        self.reason = texts.reasons(self.job.plan, component)
+
+    def show(self) -> None:
+        """The statements, for *Rendered Template*."""
+        self.sql = self.job.extract_sql(self.component, self.filters)
+
+    def step(self, run: Run, context: Context) -> Numbers:
+        """Extract and load; the numbers of each table."""
+        self.log.info("::group::SQL of %s", self.component.title)
+        for line in self.sql.splitlines():
+            self.log.info("%s", line)
+        self.log.info("::endgroup::")
+        return texts.numbers(run.plan, interruptible(partial(run.extract, self.component), run.cancel))
+
+
+class ReferencesOperator(WritingStep):
+    """Fetches the rows of one component that kept rows reference."""
+
+    template_fields = ("foreign_keys", "rule", "reason", FILTERS)
+    ui_color = "#fff2cc"
+
+    def __init__(self, *, component: Component, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.component = component
+        self.foreign_keys = texts.keys_into(self.job.plan, component)
+        self.rule = texts.rules(self.job.plan, component)
+        self.reason = texts.reasons(self.job.plan, component)
+
+    def step(self, run: Run, context: Context) -> Numbers:
+        """Fetch what is missing; the numbers of each table."""
+        return texts.numbers(run.plan, interruptible(partial(run.refer, self.component), run.cancel))
+
+
+class SettleOperator(WritingStep):
+    """The same for all components at once, where a referred row may itself be impossible to keep."""
+
+    ui_color = "#fff2cc"
+
+    def step(self, run: Run, context: Context) -> Numbers:
+        """Fetch what is missing, drop what cannot be kept; the numbers of each table."""
+        return texts.numbers(run.plan, interruptible(run.settle, run.cancel))
+
+
+class FinishOperator(WritingStep):
+    """Puts constraints back in force, which proves the copy; the group's only leaf."""
+
+    def step(self, run: Run, context: Context) -> dict[str, Any]:
+        """Finish; the report."""
+        prepared = self._xcom(context, PREPARED) or {}
+        report = interruptible(partial(run.finish, prepared.get("started")), run.cancel)
+        for line in texts.report_lines(report):
+            self.log.info("%s", line)
+        for warning in report.warnings:
+            self.log.warning("%s", warning)
+        shape: dict[str, Any] = json.loads(report.to_json())  # lists where the dataclass has tuples
+        return shape
+
+
+class ReleaseOperator(Step):
+    """Teardown: whatever happened, puts back what is still suspended and gives up the lock."""
+
+    template_fields = ()
+
+    def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
+        """Nothing: no filter is needed to put things back."""
+
+    def step(self, run: Run, context: Context) -> None:
+        """Release, once no task of the group is writing any more.
+
+        When one task fails, its siblings may still be at work (Airflow starts a teardown as soon as the tasks directly
+        before it cannot run). Those are waited for; those not yet started find the lock gone and fail at once.
+        """
+        while busy := self._writing(context):
+            self.log.info("Waiting for %s", ", ".join(busy))
+            time.sleep(WAIT)
+        interruptible(run.release, run.cancel)
+
+    def _writing(self, context: Context) -> list[str]:
+        own = context["ti"].task_id
+        return [task for task, state in self._states(context).items() if state == "running" and task != own]

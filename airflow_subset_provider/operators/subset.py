@@ -1,0 +1,239 @@
+"""`SubsetOperator`: a task group that is written like an operator and mirrors the source's foreign-key graph.
+
+    prepare -> tables.* -> loaded -> references.* -> finish      (and release, the teardown of prepare)
+
+One task for each component of the graph, edges where foreign keys run. The group's only leaf is `finish`, so whatever
+follows the group starts on a proven copy. No database is asked anything here when `catalog=` names a file or the
+catalog is in the cache; the heavy parts of the core are imported by the tasks, not by the parse.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, NoReturn
+
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG, BaseOperator, TaskGroup
+
+from airflow_subset_provider.compat import group_arguments
+from airflow_subset_provider.core import plan as planning
+from airflow_subset_provider.core.errors import Fault, RequestError
+from airflow_subset_provider.core.graph import Component
+from airflow_subset_provider.core.plan import Plan
+from airflow_subset_provider.core.schema import Schema
+from airflow_subset_provider.core.spec import Spec
+from airflow_subset_provider.operators import arguments, texts
+from airflow_subset_provider.operators.job import Job
+from airflow_subset_provider.operators.steps import (
+    ExtractOperator,
+    FinishOperator,
+    PrepareOperator,
+    ReferencesOperator,
+    ReleaseOperator,
+    SettleOperator,
+)
+
+__all__ = ["SubsetOperator"]
+
+
+class SubsetOperator(TaskGroup):
+    """Copy a small, referentially complete subset of a database.
+
+    Args:
+        task_id: the id of the task group.
+        source_conn_id: the connection to read from; read-only, SELECT is enough.
+        target_conn_id: the connection to write to; its tables in scope are emptied first.
+        filters: table -> WHERE clause. Templates: rendered once a run. Trusted SQL.
+        schemas: the schemas (on MySQL: databases) in scope; none for the default one.
+        others: the rule of the tables that no filter reaches: "whole", "referenced" or "skip".
+        tables: pattern -> rule ("relevant", "whole", "referenced", "skip") of the tables it matches.
+        references: what happens to a kept row's reference to a row that is not kept: "include", "null" or "drop".
+        relations: pattern -> settings of the foreign keys it matches, or a virtual foreign key.
+        sample: table -> "5%" or a number of rows.
+        seed: chooses another sample of the same size.
+        referential_integrity: off: filters apply to their own tables only.
+        catalog: a catalog file (made by `airflow-subset reflect`), relative to the DAG file's folder. With it, parsing
+            the DAG opens no connection. None: reflect once, and keep the result in the cache.
+        replace_existing: the target's tables may be emptied even if no subset run filled them.
+        create_schema: make the target's tables where there are none.
+        default_args: as of any task group.
+        task_arguments: whatever any operator takes (`retries`, `pool`, `queue`, `execution_timeout`, ...), for every
+            task of the group; `trigger_rule` is for its first task, `outlets` and `inlets` are for its last.
+
+    Raises:
+        RequestError: with every fault found in the request.
+        EndpointError: the schema is needed and the source cannot be reached from here.
+    """
+
+    def __init__(
+        self,
+        *,
+        task_id: str,
+        source_conn_id: str,
+        target_conn_id: str,
+        filters: Mapping[str, str] | None = None,
+        schemas: Sequence[str] = (),
+        others: str = "whole",
+        tables: Mapping[str, str] | None = None,
+        references: str = "include",
+        relations: Mapping[str, Any] | None = None,
+        sample: Mapping[str, str | int] | None = None,
+        seed: int = 0,
+        referential_integrity: bool = True,
+        catalog: str | PathLike[str] | None = None,
+        replace_existing: bool = False,
+        create_schema: bool = False,
+        default_args: Mapping[str, Any] | None = None,
+        **task_arguments: Any,
+    ) -> None:
+        own = inspect.signature(SubsetOperator.__init__).parameters.keys() - {"self", "task_arguments"}
+        sorted_arguments = arguments.sort(task_arguments, own)
+        _two_connections(source_conn_id, target_conn_id)
+        spec = Spec.of(
+            filters=filters or {},
+            schemas=schemas,
+            others=others,
+            tables=tables or {},
+            references=references,
+            relations=relations or {},
+            sample=sample or {},
+            seed=seed,
+            referential_integrity=referential_integrity,
+        )
+        self._open(task_id, {**(default_args or {}), **sorted_arguments.everywhere}, sorted_arguments.group)
+        self.plan: Plan = planning.build(spec, _schema(self.dag, catalog, source_conn_id, spec.schemas))
+        job = Job(
+            self.plan,
+            source_conn_id,
+            target_conn_id,
+            str(self.group_id),
+            cached=catalog is None,
+            replace_existing=replace_existing,
+            create_schema=create_schema,
+        )
+        self.tooltip = f"{source_conn_id} → {target_conn_id}: {len(self.plan.copied)} tables"
+        self._document(job)
+        self._lay_out(job, sorted_arguments)
+
+    @classmethod
+    def partial(cls, **_: Any) -> NoReturn:
+        """A group's tasks are known at parse time, so it cannot be expanded."""
+        fault = Fault("cannot be mapped", cls.__name__, "Make one SubsetOperator for each target, in a loop.")
+        raise RequestError(fault)
+
+    # -- the group
+
+    def _open(self, task_id: str, default_args: dict[str, Any], of_the_group: Mapping[str, Any]) -> None:
+        """Become a group of the DAG."""
+        wanted = {
+            "group_id": task_id,
+            "default_args": default_args,
+            "dag": of_the_group.get("dag"),
+            "parent_group": of_the_group.get("task_group"),
+            "group_display_name": of_the_group.get("task_display_name"),
+            "doc_md": of_the_group.get("doc_md"),
+        }
+        super().__init__(**group_arguments({k: v for k, v in wanted.items() if v is not None}))
+
+    def _document(self, job: Job) -> None:
+        if getattr(self, "doc_md", "") is None:
+            self.doc_md = texts.group_doc(job.plan, job.source_conn_id, job.target_conn_id)
+
+    # -- its tasks
+
+    def _lay_out(self, job: Job, given: arguments.Arguments) -> None:
+        plan = job.plan
+        prepare = PrepareOperator(job=job, **self._task("prepare"), **given.first)
+        release = ReleaseOperator(job=job, **self._task("release"))
+        finish = FinishOperator(job=job, **self._task("finish"), **given.last, trigger_rule="all_success")
+        loaded = EmptyOperator(**self._task("loaded"), trigger_rule="all_success")
+        tables = self._group("tables", "Rows that the tables keep by their own rules, parents first")
+        self._extracts(tables, job)
+        prepare >> tables >> loaded
+        if plan.may_ban or plan.closures:
+            references = self._group("references", "Rows that kept rows reference, children first")
+            self._closures(references, job)
+            loaded >> references >> finish
+        else:
+            loaded >> finish
+        # A teardown that could fail the DAG run would hide `finish` from Airflow's verdict on the run: only leaves
+        # count, and with on_failure_fail_dagrun `release` would be the leaf.
+        finish >> release.as_teardown(setups=prepare, on_failure_fail_dagrun=False)
+
+    def _extracts(self, group: TaskGroup, job: Job) -> None:
+        tasks = {
+            c.id: ExtractOperator(job=job, component=c, **_component_task(job.plan, c, group))
+            for c in job.plan.extracts
+        }
+        _connect(tasks, job.plan.graph.edges)
+
+    def _closures(self, group: TaskGroup, job: Job) -> None:
+        if job.plan.may_ban:
+            SettleOperator(job=job, task_id="settle", task_group=group, dag=group.dag, trigger_rule="all_success")
+            return
+        tasks = {
+            c.id: ReferencesOperator(job=job, component=c, **_component_task(job.plan, c, group, "referred rows of "))
+            for c in job.plan.closures
+        }
+        _connect(tasks, ((child, parent) for parent, child in job.plan.graph.edges))
+
+    def _group(self, name: str, tooltip: str) -> TaskGroup:
+        return TaskGroup(name, parent_group=self, dag=self.dag, tooltip=tooltip)
+
+    def _task(self, task_id: str) -> dict[str, Any]:
+        return {"task_id": task_id, "task_group": self, "dag": self.dag}
+
+
+def _component_task(plan: Plan, component: Component, group: TaskGroup, what: str = "") -> dict[str, Any]:
+    return {
+        "task_id": component.id,
+        "task_group": group,
+        "dag": group.dag,
+        "task_display_name": what + component.title,
+        "doc_md": texts.component_doc(plan, component),
+        "trigger_rule": "all_success",
+    }
+
+
+def _connect(tasks: Mapping[str, BaseOperator], edges: Iterable[tuple[str, str]]) -> None:
+    for before, after in sorted(edges):
+        if before in tasks and after in tasks:
+            tasks[before] >> tasks[after]
+
+
+def _two_connections(source: str, target: str) -> None:
+    if source == target:
+        raise RequestError(
+            Fault(
+                f"source and target are the same connection, {source!r}",
+                "target_conn_id",
+                "Point the target elsewhere: it would be emptied.",
+            )
+        )
+
+
+def _schema(dag: DAG, catalog: str | PathLike[str] | None, conn_id: str, schemas: Collection[str]) -> Schema:
+    if catalog is not None:
+        return _read_catalog(Path(dag.folder or ".") / catalog, conn_id, schemas)
+    from airflow_subset_provider import catalog_cache
+
+    return catalog_cache.read(conn_id, tuple(schemas))
+
+
+def _read_catalog(path: Path, conn_id: str, schemas: Collection[str]) -> Schema:
+    options = "".join(f" --schema {s}" for s in schemas)
+    advice = f"Make it anew: airflow-subset reflect --source-conn {conn_id}{options} -o {path}"
+    try:
+        schema = Schema.from_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RequestError(Fault(f"cannot be read: {error.strerror}", f"catalog {path}", advice)) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise RequestError(Fault(f"is not a catalog of this version: {error}", f"catalog {path}", advice)) from error
+    if schemas and set(schemas) != set(schema.schemas):
+        raise RequestError(
+            Fault(f"holds the schemas {', '.join(schema.schemas)}, not those asked for", f"catalog {path}", advice)
+        )
+    return schema

@@ -1,0 +1,117 @@
+"""A whole Airflow for the demo: what `airflow standalone` starts, on a free loopback port, gone when this process is.
+
+Not that command itself: its scheduler and triggerer serve log files on fixed ports of every interface, which only
+their own commands can turn off. The components are processes of their own, so a shell in a session of their own holds
+the read end of a pipe, as for the scratch servers: when the pipe closes, whatever closed it, the shell ends the whole
+process group.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from sandbox.process import SandboxError, free_port
+
+START_TIMEOUT = 180.0
+GRACE = 3  # seconds from SIGTERM to SIGKILL
+
+_WATCHDOG = """
+exec 3<&0 </dev/null
+trap : TERM
+(
+  "$PYTHON" -m airflow db migrate &&
+  { "$PYTHON" -m airflow api-server &
+    "$PYTHON" -m airflow scheduler --skip-serve-logs &
+    "$PYTHON" -m airflow dag-processor &
+    wait; }
+) 3<&- &
+read -r _ <&3
+kill -s TERM 0
+sleep "$GRACE"
+kill -s KILL 0
+"""
+
+
+class Standalone:
+    """A running Airflow; leave its context to stop it."""
+
+    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+        """Start it.
+
+        Args:
+            environment: with AIRFLOW_HOME, connections and the like.
+            log: the file that takes all components' output.
+        """
+        self.port = free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self._log = log
+        reader, self._lifeline = os.pipe()
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                ["sh", "-c", _WATCHDOG],
+                stdin=reader,
+                stdout=output,
+                stderr=output,
+                env={**environment, **self._settings(), "GRACE": str(GRACE), "PYTHON": sys.executable},
+                start_new_session=True,
+            )
+        os.close(reader)
+
+    def _settings(self) -> dict[str, str]:
+        return {
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(self.port),
+            "AIRFLOW__API__BASE_URL": self.address,
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.address}/execution/",
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__CORE__PARALLELISM": "4",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+        }
+
+    def __enter__(self) -> Self:
+        """Nothing to do: it is starting already."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop every process of it."""
+        os.write(self._lifeline, b"\n")
+        os.close(self._lifeline)
+        self._process.wait()
+
+    def trigger(self, dag_id: str) -> str:
+        """Start a run of the DAG as soon as Airflow knows it; the run's id."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while True:
+            try:
+                self.call(f"/api/v2/dags/{dag_id}/details")
+                run: dict[str, Any] = self.call(f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None})
+                return str(run["dag_run_id"])
+            except urllib.error.URLError as error:  # not listening yet, or 404: not parsed yet
+                if time.monotonic() > deadline:
+                    raise SandboxError(f"Airflow does not answer ({error}). Its log: {self._log}") from error
+                time.sleep(0.5)
+
+    def call(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Ask Airflow's REST API: GET, or POST with a body."""
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token()}"}
+        data = None if body is None else json.dumps(body).encode()
+        return self._open(urllib.request.Request(self.address + path, data, headers))  # noqa: S310
+
+    def _token(self) -> str:
+        return str(self._open(urllib.request.Request(f"{self.address}/auth/token"))["access_token"])  # noqa: S310
+
+    @staticmethod
+    def _open(request: urllib.request.Request) -> Any:
+        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+            return json.loads(response.read())

@@ -1,0 +1,174 @@
+"""Where the DAG's structure comes from: catalog file, cache or live source; and what a changed schema does."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from airflow_subset_provider import catalog_cache
+from airflow_subset_provider.core.errors import EndpointError
+from tests.airflow.conftest import DagFile, Database
+
+Write = Callable[..., DagFile]
+Shop = tuple[Database, Database]
+
+COPY = """
+SubsetOperator(task_id="copy", source_conn_id="source", target_conn_id="target", create_schema=True,
+               filters={"customer": "id = 7"}, others="referenced", CATALOG)
+"""
+
+
+@pytest.fixture
+def no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever opens a connection fails."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(psycopg.Connection, "connect", refuse)
+    monkeypatch.setattr(psycopg, "connect", refuse)
+
+
+def test_a_catalog_file_needs_no_connection(
+    shop_catalog: str, dag_file: Write, monkeypatch: pytest.MonkeyPatch, no_connection: None
+) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_SOURCE")
+    monkeypatch.delenv("AIRFLOW_CONN_TARGET")
+    dag = dag_file(COPY.replace("CATALOG", f"catalog='{shop_catalog}'")).load()
+    assert "copy.tables.customer" in dag.task_ids
+
+
+def test_a_run_with_a_catalog_file(shop: Shop, shop_catalog: str, dag_file: Write) -> None:
+    outcome = dag_file(COPY.replace("CATALOG", f"catalog='{shop_catalog}'")).run()
+    assert outcome.state == "success"
+    assert shop[1].counts()["customer"] == 1
+
+
+def test_the_cache_is_filled_once(shop: Shop, dag_file: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    dag = dag_file(COPY.replace("CATALOG", ""))
+    dag.load()
+    path = catalog_cache.location("source")
+    first = path.read_text()
+    assert json.loads(first)["fingerprint"]
+    monkeypatch.setattr(psycopg.Connection, "connect", None)
+    dag.load()
+    assert path.read_text() == first
+
+
+def test_an_old_entry_is_made_anew(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog_cache.read("source")
+    shop[0].run("CREATE TABLE extra (id int)")
+    assert _tables() == 7
+    monkeypatch.setenv("AIRFLOW__SUBSET__CATALOG_TTL", "0.001")
+    time.sleep(0.01)
+    _age()
+    assert _tables() == 8
+    _age()
+    shop[0].run("CREATE TABLE extra2 (id int)")
+    monkeypatch.setenv("AIRFLOW__SUBSET__CATALOG_TTL", "0")
+    assert _tables() == 8
+
+
+def test_a_worker_takes_an_old_entry(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog_cache.read("source")
+    _age()
+    shop[0].run("CREATE TABLE extra (id int)")
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "d")
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_TASK_ID", "copy.tables.customer")
+    assert _tables() == 7
+
+
+def test_an_old_entry_is_better_than_none(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog_cache.read("source")
+    _age()
+    monkeypatch.delenv("AIRFLOW_CONN_SOURCE")
+    assert _tables() == 7
+
+
+def test_a_broken_entry_is_replaced(shop: Shop) -> None:
+    path = catalog_cache.location("source")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('{"half')
+    assert _tables() == 7
+    assert json.loads(path.read_text())["tables"]
+
+
+def test_an_entry_for_each_scope() -> None:
+    where = {str(catalog_cache.location("source", schemas)) for schemas in ((), ("a",), ("a", "b"))}
+    assert len(where) == 3
+    assert catalog_cache.location("source", ("b", "a")) == catalog_cache.location("source", ("a", "b"))
+
+
+def test_a_cache_that_cannot_be_written(shop: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("AIRFLOW__SUBSET__CATALOG_CACHE", str(tmp_path / "file"))
+    assert _tables() == 7
+
+
+def test_a_cache_at_a_url(shop: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AIRFLOW__SUBSET__CATALOG_CACHE", f"file://{tmp_path}/cache")
+    assert _tables() == 7
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    monkeypatch.setattr(psycopg.Connection, "connect", None)
+    assert _tables() == 7
+
+
+@pytest.mark.parametrize("state", ["unknown", "unreachable"])
+def test_without_entry_and_connection_the_error_says_what_to_do(
+    shop: Shop, dag_file: Write, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    if state == "unknown":
+        monkeypatch.delenv("AIRFLOW_CONN_SOURCE")
+    else:
+        monkeypatch.setenv("AIRFLOW_CONN_SOURCE", "postgresql://nobody:geheim@127.0.0.1:1/nothing")
+    with pytest.raises(EndpointError, match="airflow-subset reflect --source-conn source -o") as caught:
+        dag_file(COPY.replace("CATALOG", "")).load()
+    assert "catalog='source.catalog.json'" in str(caught.value)
+    assert "geheim" not in str(caught.value)
+
+
+def test_drift_fails_the_run_and_refreshes_the_cache(
+    shop: Shop, dag_file: Write, capfd: pytest.CaptureFixture[str]
+) -> None:
+    dag = dag_file(COPY.replace("CATALOG", "retries=2"))
+    dag.load()
+    shop[0].run("CREATE TABLE complaint (id int PRIMARY KEY, customer_id int REFERENCES customer)")
+    outcome = dag.run()
+    assert outcome.of_state("failed") == {"copy.prepare"}
+    assert outcome.instances["copy.prepare"].try_number == 1
+    assert shop[1].counts() == {}
+    assert "public.complaint: table added" in capfd.readouterr().out
+    again = dag_file(COPY.replace("CATALOG", "")).run()
+    assert again.state == "success"
+    assert again.tasks["copy.tables.complaint"] == "success"
+
+
+def test_drift_leaves_a_catalog_file_alone(
+    shop: Shop, shop_catalog: str, dag_file: Write, airflow_home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = (airflow_home / "dags" / shop_catalog).read_text()
+    shop[0].run("ALTER TABLE visit ADD COLUMN seconds int")
+    outcome = dag_file(COPY.replace("CATALOG", f"catalog='{shop_catalog}'")).run()
+    assert outcome.of_state("failed") == {"copy.prepare"}
+    printed = capfd.readouterr().out
+    assert "public.visit.seconds: column added (integer)" in printed
+    assert "airflow-subset reflect" in printed
+    assert (airflow_home / "dags" / shop_catalog).read_text() == before
+    assert not os.path.lexists(str(catalog_cache.location("source")))
+
+
+def _tables() -> int:
+    return len(catalog_cache.read("source").tables)
+
+
+def _age() -> None:
+    """Make the entry two days old."""
+    path = catalog_cache.location("source")
+    shape = json.loads(path.read_text())
+    path.write_text(json.dumps(shape | {"reflected_at": time.time() - 2 * 86_400}))

@@ -1,0 +1,290 @@
+"""Whole runs: what the copy holds, what Airflow shows of it, and what is left when a step fails."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.airflow.conftest import DagFile, Database
+
+Write = Callable[..., DagFile]
+Shop = tuple[Database, Database]
+
+COPY = """
+SubsetOperator(task_id="copy", source_conn_id="source", target_conn_id="target", create_schema=True, {})
+"""
+ONE_CUSTOMER = 'filters={"customer": "id = 7"}, others="referenced"'
+KEPT = {
+    "customer": 1,
+    "Order": 5,
+    "payment": 0,
+    "visit": 10,
+    "currency": 2,
+    "department": 3,
+    "employee": 6,
+}
+
+
+@pytest.fixture(autouse=True)
+def _expected(shop: Shop) -> None:
+    """KEPT by hand: what customer 7's rows reach in the source."""
+    orders = shop[0].rows('SELECT id, currency FROM "Order" WHERE customer_id = 7')
+    KEPT["Order"], KEPT["currency"] = len(orders), len({currency for _, currency in orders})
+    KEPT["payment"] = shop[0].value("SELECT count(*) FROM payment WHERE customer_id = 7")
+    people = """
+        WITH RECURSIVE e(id, d, m) AS (
+            SELECT id, department_id, manager_id FROM employee WHERE id = (SELECT agent_id FROM customer WHERE id = 7)
+            UNION SELECT n.id, n.department_id, n.manager_id FROM e JOIN department ON department.id = e.d
+                JOIN employee n ON n.id = e.m OR n.id = department.boss_id)
+        SELECT count(*), count(DISTINCT d) FROM e"""
+    ((KEPT["employee"], KEPT["department"]),) = shop[0].rows(people)
+
+
+def test_the_copy_and_its_numbers(shop: Shop, dag_file: Write) -> None:
+    outcome = dag_file(COPY.format(ONE_CUSTOMER)).run()
+    assert outcome.state == "success"
+    assert outcome.of_state("success") == set(outcome.tasks)
+    assert shop[1].counts() == KEPT
+    assert shop[1].foreign_keys() == shop[0].foreign_keys()
+    report = outcome.xcom("copy.finish")
+    assert {t["table"].removeprefix("public."): t["kept"] for t in report["tables"]} == KEPT
+    assert report["kept"] == sum(KEPT.values())
+    assert report["dangling"] == 0
+    extracted = {
+        table: numbers for task in outcome.tasks if ".tables." in task for table, numbers in outcome.xcom(task).items()
+    }
+    assert {table: n["extracted"] for table, n in extracted.items()} == {
+        f"public.{t}": KEPT[t] for t in ("customer", "Order", "payment", "visit")
+    }
+    visit = extracted["public.visit"]
+    assert visit["rule"] == "relevant"
+    assert "visit(customer_id) → customer" in visit["reason"]
+    assert visit["bytes"] > 0
+    assert visit["rows_per_s"] > 0
+    referred = outcome.xcom("copy.references.currency")["public.currency"]
+    assert (referred["referred"], referred["kept"]) == (KEPT["currency"], KEPT["currency"])
+    assert outcome.xcom("copy.prepare")["tables"] == len(KEPT)
+
+
+def test_twice_in_a_row(shop: Shop, dag_file: Write) -> None:
+    dag = dag_file(COPY.format(ONE_CUSTOMER))
+    assert [dag.run().state, dag.run().state] == ["success", "success"]
+    assert shop[1].counts() == KEPT
+
+
+def test_what_rendered_template_shows(shop: Shop, dag_file: Write) -> None:
+    outcome = dag_file(COPY.format('filters={"customer": "id = {{ 3 + 4 }}"}')).run()
+    fields = outcome.rendered("copy.tables.Order")
+    assert fields["rule"] == "relevant"
+    assert fields["filters"] == {"customer": "id = 7"}
+    assert fields["sql"].startswith("-- public.Order\n")
+    assert "id = 7" in fields["sql"]
+    ((query, _),) = [fields["sql"].rsplit(";", 1)]
+    assert len(shop[0].rows(query)) == KEPT["Order"]
+    cycle = outcome.rendered("copy.tables.department_and_1_more")
+    assert cycle["sql"].count("-- public.") == 2
+    assert cycle["rule"] == "public.department: whole\npublic.employee: whole"
+
+
+def test_filters_are_rendered_once_a_run(dag_file: Write) -> None:
+    clause = "id = 7 AND '{{ macros.datetime.now() }}' <> '{{ macros.uuid.uuid4() }}'"
+    outcome = dag_file(COPY.format(f'filters={{"customer": "{clause}"}}')).run()
+    assert outcome.state == "success"
+    rendered = outcome.xcom("copy.prepare", "filters")["customer"]
+    assert "{{" not in rendered
+    tables = [task for task in outcome.tasks if ".tables." in task]
+    assert {outcome.rendered(task)["filters"]["customer"] for task in tables} == {rendered}
+    assert rendered in outcome.rendered("copy.tables.payment")["sql"]
+    assert outcome.rendered("copy.finish")["filters"]["customer"] == rendered
+
+
+def test_params_reach_the_filter(shop: Shop, dag_file: Write) -> None:
+    body = COPY.format('filters={"customer": "id = {{ params.customer }}"}, others="skip"')
+    assert dag_file(body, "params={'customer': 1}").run(customer=9).state == "success"
+    assert shop[1].rows("SELECT id FROM customer") == [(9,)]
+
+
+def test_native_rendering_leaves_text(shop: Shop, dag_file: Write) -> None:
+    body = COPY.format('filters={"customer": "{{ True }}"}, others="skip"')
+    assert dag_file(body, "render_template_as_native_obj=True").run().state == "success"
+    assert shop[1].value("SELECT count(*) FROM customer") == 100
+
+
+def test_two_groups_one_after_the_other_on_one_target(shop: Shop, dag_file: Write) -> None:
+    outcome = dag_file(
+        """
+        def copy(name, clause):
+            return SubsetOperator(task_id=name, source_conn_id="source", target_conn_id="target", create_schema=True,
+                                  filters={"customer": clause}, others="referenced")
+        copy("first", "id < 5") >> copy("second", "id = 7") >> EmptyOperator(task_id="end")
+        """
+    ).run()
+    assert outcome.state == "success", outcome.of_state("failed")
+    assert shop[1].counts() == KEPT
+
+
+# -- failures
+
+
+def test_a_bad_filter_changes_nothing(shop: Shop, dag_file: Write, capfd: pytest.CaptureFixture[str]) -> None:
+    outcome = dag_file(COPY.format('filters={"customer": "nme = {{ 1 }}"}, retries=3')).run()
+    assert outcome.state == "failed"
+    assert outcome.of_state("failed") == {"copy.prepare"}
+    assert outcome.instances["copy.prepare"].try_number == 1
+    assert outcome.tasks["copy.release"] == "upstream_failed"
+    assert shop[1].counts() == {}
+    assert "nme" in capfd.readouterr().out
+
+
+@pytest.fixture
+def picky_target(shop: Shop, dag_file: Write) -> DagFile:
+    """A copy of customer 7 whose target refuses payments; the DAG that copies customer 8."""
+    clause = "id = {{ dag_run.conf['customer'] }}"
+    dag = dag_file(COPY.format(f'filters={{"customer": "{clause}"}}, others="referenced"'))
+    assert dag.run(customer=8).state == "success"
+    shop[1].run("ALTER TABLE payment ADD CONSTRAINT picky CHECK (amount < 0) NOT VALID")
+    return dag
+
+
+def test_a_failed_table_fails_the_run_and_releases_the_target(shop: Shop, picky_target: DagFile) -> None:
+    assert shop[0].value("SELECT count(*) FROM payment WHERE customer_id = 7") > 0
+    outcome = picky_target.run(customer=7)
+    assert outcome.state == "failed"
+    assert outcome.of_state("failed") == {"copy.tables.payment"}
+    assert outcome.tasks["copy.finish"] == "upstream_failed"
+    assert outcome.tasks["copy.release"] == "success"
+    assert shop[1].foreign_keys().keys() == shop[0].foreign_keys().keys()
+    assert shop[1].rows("SELECT run FROM airflow_subset.run_lock") == []
+    assert shop[1].rows("SELECT name FROM airflow_subset.suspended") == []
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+        shop[1].run("INSERT INTO visit VALUES (-1, 'nobody')")
+
+
+def test_clearing_from_prepare_on_mends_it(shop: Shop, picky_target: DagFile) -> None:
+    outcome = picky_target.run(customer=7)
+    shop[1].run("ALTER TABLE payment DROP CONSTRAINT picky")
+    again = outcome.rerun(outcome.tasks)
+    assert again.state == "success"
+    assert shop[1].counts() == KEPT
+    assert shop[1].foreign_keys() == shop[0].foreign_keys()
+
+
+def test_clearing_the_failed_table_with_its_downstream(
+    shop: Shop, picky_target: DagFile, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Airflow 3.3 clears the setup too, and no table may be left empty; 3.1 does not, and nothing may change."""
+    outcome = picky_target.run(customer=7)
+    shop[1].run("ALTER TABLE payment DROP CONSTRAINT picky")
+    found, tries = shop[1].counts(), outcome.instances["copy.prepare"].try_number
+    capfd.readouterr()
+    again = outcome.rerun(["copy.tables.payment", *outcome.of_state("upstream_failed"), "copy.release"])
+    if again.instances["copy.prepare"].try_number > tries:
+        assert again.state == "success"
+        assert shop[1].counts() == KEPT
+        assert shop[1].foreign_keys() == shop[0].foreign_keys()
+    else:
+        assert again.state == "failed"
+        assert shop[1].counts() == found
+        assert "Clear the run from `prepare` on" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("task", ["copy.tables.payment", "copy.prepare", "copy.references.currency"])
+def test_clearing_one_task_alone_is_refused_and_says_what_to_do(
+    shop: Shop, dag_file: Write, capfd: pytest.CaptureFixture[str], task: str
+) -> None:
+    outcome = dag_file(COPY.format(ONE_CUSTOMER)).run()
+    capfd.readouterr()
+    again = outcome.rerun([task])
+    assert again.tasks["copy.prepare" if again.tasks["copy.prepare"] == "failed" else task] == "failed"
+    printed = capfd.readouterr().out
+    assert "with their downstream tasks, or the whole group" in printed or "Clear the run from `prepare` on" in printed
+    assert shop[1].counts() == KEPT
+    assert shop[1].foreign_keys() == shop[0].foreign_keys()
+
+
+# -- the lock
+
+
+def _lock(target: Database, run: str, hours: float) -> None:
+    taken = (datetime.now(UTC) - timedelta(hours=hours)).isoformat()
+    target.run(f"INSERT INTO airflow_subset.run_lock VALUES (1, '{run}', '{taken}')")
+
+
+@pytest.mark.parametrize(("hours", "state"), [(1, "failed"), (30, "success")])
+def test_a_lock_of_a_run_nobody_knows(shop: Shop, dag_file: Write, hours: float, state: str) -> None:
+    dag = dag_file(COPY.format(ONE_CUSTOMER))
+    assert dag.run().state == "success"
+    _lock(shop[1], "elsewhere/manual__1/copy", hours)
+    assert dag.run().state == state
+
+
+def test_a_lock_of_a_finished_run_is_taken_over(shop: Shop, dag_file: Write) -> None:
+    dag = dag_file(COPY.format(ONE_CUSTOMER))
+    run_id = dag.run().instances["copy.finish"].run_id
+    _lock(shop[1], f"{dag.path.stem}/{run_id}/copy", hours=0)
+    assert dag.run().state == "success"
+
+
+# -- secrets
+
+
+@pytest.mark.parametrize("clause", ["id = 7", "nonsense ="])
+def test_no_password_anywhere(shop: Shop, dag_file: Write, capfd: pytest.CaptureFixture[str], clause: str) -> None:
+    dag = dag_file(COPY.format(f'filters={{"customer": "{clause}"}}'))
+    outcome = dag.run()
+    written = [capfd.readouterr()]
+    shown: list[Any] = [written, [outcome.rendered(task) for task in outcome.tasks]]
+    shown += [outcome.xcom(task, key) for task in outcome.tasks for key in ("return_value", "filters", "prepared")]
+    catalogs = "".join(p.read_text() for p in dag.path.parents[1].rglob("*.json"))
+    for database in shop:
+        assert database.server.password not in repr(shown) + catalogs
+        assert database.server.url("x").split("@")[0] not in repr(shown) + catalogs
+    assert any(written[0])
+
+
+# -- interruptions
+
+SLOW = 'filters={"customer": "id = 7 AND pg_sleep(100) IS NOT NULL"}, others="skip"'
+ASLEEP = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND state = 'active' AND query LIKE 'COPY%pg_sleep%'"""
+
+
+def test_an_execution_timeout_stops_the_query(shop: Shop, dag_file: Write) -> None:
+    argument = "execution_timeout=__import__('datetime').timedelta(seconds=3)"
+    started = time.monotonic()
+    outcome = dag_file(COPY.format(f"{SLOW}, {argument}")).run()
+    assert outcome.of_state("failed") == {"copy.tables.customer"}
+    assert time.monotonic() - started < 60
+    assert shop[0].value(ASLEEP) == 0
+
+
+def test_killing_a_task_stops_the_query(shop: Shop, dag_file: Write) -> None:
+    """SIGTERM is what a worker gets when a running task is cleared or marked as failed."""
+    seen = threading.Event()
+
+    def kill_when_asleep() -> None:
+        while not shop[0].value(ASLEEP):
+            time.sleep(0.2)
+        seen.set()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before, started = signal.getsignal(signal.SIGTERM), time.monotonic()
+    threading.Thread(target=kill_when_asleep, daemon=True).start()
+    try:
+        outcome = dag_file(COPY.format(SLOW)).run()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen.is_set()
+    assert outcome.of_state("failed") == {"copy.tables.customer"}
+    assert outcome.tasks["copy.release"] == "success"
+    assert time.monotonic() - started < 60
+    assert shop[0].value(ASLEEP) == 0
