@@ -113,7 +113,20 @@ class Plan:
         """Whether a kept row may reference one that the extracts leave out."""
         parent = relation.key.parent
         whole = self.rule(parent) is Rule.WHOLE and parent not in self._losing
-        return relation.policy is Policy.INCLUDE and not whole and self.rule(relation.key.child) is not Rule.SKIP
+        return relation.policy is Policy.INCLUDE and not whole and relation.key.child in self._holding
+
+    @cached_property
+    def _holding(self) -> frozenset[TableName]:
+        """The tables that can hold a row: those with rows of their own, and whatever they reference, upwards."""
+        found = dict.fromkeys(t for t, p in self.tables.items() if p.rule in (Rule.RELEVANT, Rule.WHOLE))
+        queue = list(found)
+        for table in queue:
+            for relation in self.relations_of.get(table, ()):
+                parent = relation.key.parent
+                if relation.policy is Policy.INCLUDE and parent not in found:
+                    found[parent] = None
+                    queue.append(parent)
+        return frozenset(found)
 
     @cached_property
     def _losing(self) -> frozenset[TableName]:
@@ -222,6 +235,7 @@ def build(spec: Spec, schema: Schema) -> Plan:
     tables = {
         t: _table(t, spec, reasons, pinned, overrides, filters, samples) for c in condensed.components for t in c.tables
     }
+    RequestError.raise_for(_too_large(schema, spec, tables, overrides))
     skipped = {t for t, p in tables.items() if p.rule is Rule.SKIP}
     if integrity and skipped - {t for t, (r, _) in pinned.items() if r is Rule.SKIP}:
         used = relations.settle(schema, spec, keys, skipped.__contains__)
@@ -289,6 +303,21 @@ def _contradictions(
         if not schema[t].identity
     ]
     return faults
+
+
+def _too_large(
+    schema: Schema, spec: Spec, tables: Mapping[TableName, TablePlan], named: Iterable[TableName]
+) -> list[Fault]:
+    """Large tables that would be copied whole though nobody asked for them."""
+    return [
+        Fault(
+            f"{t} would be copied whole, and has about {schema[t].rows:,} rows (whole_limit is {spec.whole_limit:,})",
+            f"tables[{str(t)!r}]",
+            'Say what you want: "whole", "referenced" or "skip".',
+        )
+        for t, p in tables.items()
+        if p.rule is Rule.WHOLE and schema[t].rows > spec.whole_limit and t not in named
+    ]
 
 
 def _reached(
