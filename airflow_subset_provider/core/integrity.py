@@ -16,13 +16,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from airflow_subset_provider.core import sql
-from airflow_subset_provider.core.engines.base import Moved, Source, Target
+from airflow_subset_provider.core.engines.base import Moved, Source, Store
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.relations import Relation
 from airflow_subset_provider.core.schema import Column, ForeignKey, TableName
 from airflow_subset_provider.core.spec import Policy, Rule
-from airflow_subset_provider.core.walk import Node, Step, Walk
+from airflow_subset_provider.core.walk import Step, Walk
 
 
 def is_loose(key: ForeignKey) -> bool:
@@ -37,7 +37,7 @@ class Integrity:
         banned: per table, a temporary table of keys that must not be fetched, with their columns.
     """
 
-    def __init__(self, plan: Plan, source: Source, target: Target) -> None:
+    def __init__(self, plan: Plan, source: Source, target: Store) -> None:
         """Statements run in the target's transaction under way."""
         self.plan = plan
         self.source = source
@@ -60,7 +60,11 @@ class Integrity:
     def _beside(self, key: ForeignKey) -> sa.FromClause:
         """The parent in the target, under another name where it is the child as well."""
         parent = self.here[key.parent]
-        return parent.alias("parent") if key.on_itself else parent
+        return parent.alias(self._free("parent")) if key.on_itself else parent
+
+    def _free(self, name: str) -> str:
+        """A name like this that no table has: SQLAlchemy would mix up the two."""
+        return sql.Names(self.plan.schema).new(name)
 
     def count_dangling(self, relation: Relation) -> int:
         """Rows of the target whose reference is not kept."""
@@ -69,17 +73,22 @@ class Integrity:
 
     def missing(self, relation: Relation) -> Iterator[list[tuple[str, ...]]]:
         """The distinct values that dangle, in pages, as texts; without banned ones."""
-        key = relation.key
+        key, conditions = relation.key, self.dangling(relation)
+        if key.parent in self.banned:
+            child, banned = self.here[key.child], self.banned[key.parent]
+            conditions.append(~sql.exists(banned, sql.match(key, child, banned), child))
+        return self._values(key, conditions)
+
+    def _values(self, key: ForeignKey, conditions: list[sql.Condition]) -> Iterator[list[tuple[str, ...]]]:
+        """The key's distinct values in the child's rows that satisfy the conditions, in pages, as texts."""
         child = self.here[key.child]
         columns = [
             self.target.as_text(child.c[a], self._type(key.parent, b)).label(a)
             for a, b in zip(key.columns, key.parent_columns, strict=True)
         ]
-        conditions = self.dangling(relation)
-        if key.parent in self.banned:
-            banned = self.banned[key.parent]
-            conditions.append(~sql.exists(banned, sql.match(key, child, banned), child))
-        return self.target.pages(sa.select(*columns).select_from(child).where(*conditions).distinct())
+        # Grouped by the values, not distinct by their texts: keys that the server holds equal may be written differently.
+        values = [child.c[a] for a in key.columns]
+        return self.target.pages(sa.select(*columns).select_from(child).where(*conditions).group_by(*values))
 
     def cut(self, relation: Relation, slot: int = 0) -> list[sql.Condition]:
         """Like `dangling`, but for values that match a row in the source only: for a loose key, the source is asked.
@@ -96,12 +105,16 @@ class Integrity:
         child = self.here[key.child]
         return [*conditions, sql.exists(known, sql.match(key, child, known), child)]
 
+    def only_in_source(self, relation: Relation) -> bool:
+        """Whether the source has none of the values that dangle: then they dangle there, too."""
+        return not any(self._in_source(relation))
+
     def _in_source(self, relation: Relation) -> Iterator[list[tuple[str, ...]]]:
         """Those of the dangling values that match a row in the source, in pages."""
         key = relation.key
         columns = self._columns(key.parent, key.parent_columns)
         rows = self.there[key.parent]
-        for page in self.missing(relation):
+        for page in self._values(key, self.dangling(relation)):
             wanted = self.source.keys(columns, page, "wanted")
             texts = [self.source.as_text(rows.c[c.name], c.type) for c in columns]
             same = [wanted.c[c.name] == rows.c[c.name] for c in columns]
@@ -123,8 +136,7 @@ class Integrity:
         while True:
             before = sum(dropped.values())
             for relation in strict:
-                child = self.here[relation.key.child]
-                dropped[relation.key.child] += self.target.execute(sa.delete(child).where(*self.cut(relation)))
+                dropped[relation.key.child] += self.target.delete(relation.key.child, self.cut(relation))
             if not component.cyclic or sum(dropped.values()) == before:
                 return dropped
 
@@ -143,7 +155,8 @@ class Integrity:
         inside = [r for r in inside if {component.tables.index(t) for t in (r.key.child, r.key.parent)} <= set(tags)]
         if not inside:
             return
-        walk = Walk(sql.Names(self.plan.schema).new("subset_doomed"), tags, self.target.typed, self.target.lateral)
+        name, target = sql.Names(self.plan.schema).new("subset_doomed"), self.target
+        walk = Walk(name, tags, target.typed, target.lateral, target.most_members)
         seeds = [
             (tag, self.here.select(r.key.child, [c.name for c in tags[tag]]).where(*self.cut(r)))
             for r in strict
@@ -157,7 +170,7 @@ class Integrity:
             table = component.tables[tag]
             rows, node = self.here[table], walk.node(doomed, tag)
             same = [node.c[c] == rows.c[c] for c in self.plan.schema[table].identity]
-            yield table, self.target.execute(sa.delete(rows).where(sql.exists(doomed, [node.is_tag, *same], rows)))
+            yield table, self.target.delete(table, [sql.exists(doomed, [node.is_tag, *same], rows)])
 
     def _node_key(self, table: TableName, inside: Iterable[Relation]) -> tuple[str, ...]:
         referenced = (c for r in inside if r.key.parent == table for c in r.key.parent_columns)
@@ -168,11 +181,9 @@ class Integrity:
         end = component.tables.index(key.child)
         rows = self.here[key.child]
 
-        def children(node: Node) -> sa.Select[Any]:
-            same = [rows.c[a] == node.c[b] for a, b in zip(key.columns, key.parent_columns, strict=True)]
-            return self.here.select(key.child, [c.name for c in tags[end]]).where(*same, *sql.when(key, rows))
-
-        return Step(component.tables.index(key.parent), end, children)
+        children = self.here.select(key.child, [c.name for c in tags[end]]).where(*sql.when(key, rows))
+        on = tuple((b, rows.c[a]) for a, b in zip(key.columns, key.parent_columns, strict=True))
+        return Step(component.tables.index(key.parent), end, children, on)
 
     # -- include
 
@@ -205,7 +216,7 @@ class Integrity:
         for page in self.missing(relation):
             if not climbs:
                 yield parent.name, self.target.load(self.source, self._by_key(relation.key, page), parent)
-            elif self.banned:
+            elif self.banned or len(climbs) > self.source.most_members:
                 rows = self._by_key(relation.key, page)
                 yield (
                     parent.name,
@@ -223,8 +234,13 @@ class Integrity:
         wanted = self.source.keys(key, page, "wanted")
         rows = self.there[table]
         same = [wanted.c[c.name] == rows.c[c.name] for c in key]
-        every = [c.name for c in self.plan.schema[table].copied]
-        return self.there.select(table, every).where(sql.exists(wanted, same, rows))
+        return self._every(table).where(sql.exists(wanted, same, rows))
+
+    def _every(self, table: TableName) -> sa.Select[Any]:
+        """SELECT a table's copied columns, on the source."""
+        columns = self.plan.schema[table].copied
+        rows = self.there.select(table, [c.name for c in columns])
+        return sql.sent(rows, columns, self.source.sent)  # type: ignore[return-value]
 
     def _fetch_upwards(
         self, component: Component, key: ForeignKey, page: list[tuple[str, ...]], climbs: Sequence[Relation]
@@ -236,7 +252,7 @@ class Integrity:
         nodes = list(dict.fromkeys((k.parent, k.parent_columns) for k in [key, *(r.key for r in climbs)]))
         tags = {tag: self._columns(*node) for tag, node in enumerate(nodes)}
         name = sql.Names(self.plan.schema).new("subset_upwards")
-        walk = Walk(name, tags, self.source.typed, self.source.lateral)
+        walk = Walk(name, tags, self.source.typed, self.source.lateral, self.source.most_members)
         wanted = self.source.keys(tags[0], page, "wanted")
         steps = [
             self._upward(nodes, tag, r.key)
@@ -248,19 +264,16 @@ class Integrity:
         for tag, (table, columns) in enumerate(nodes):
             rows, node = self.there[table], walk.node(cte, tag)
             same = [node.c[c] == rows.c[c] for c in columns]
-            every = [c.name for c in self.plan.schema[table].copied]
-            found = self.there.select(table, every).where(sql.exists(cte, [node.is_tag, *same], rows))
+            found = self._every(table).where(sql.exists(cte, [node.is_tag, *same], rows))
             yield table, self.target.load_missing(self.source, found, self.plan.schema[table], columns)
 
     def _upward(self, nodes: list[tuple[TableName, tuple[str, ...]]], tag: int, key: ForeignKey) -> Step:
         table, columns = nodes[tag]
         rows = self.there[table]
 
-        def parents(node: Node) -> sa.Select[Any]:
-            same = [rows.c[c] == node.c[c] for c in columns]
-            return self.there.select(table, key.columns).where(*same, *sql.is_reference(key, rows))
-
-        return Step(tag, nodes.index((key.parent, key.parent_columns)), parents)
+        parents = self.there.select(table, key.columns).where(*sql.is_reference(key, rows))
+        on = tuple((c, rows.c[c]) for c in columns)
+        return Step(tag, nodes.index((key.parent, key.parent_columns)), parents, on)
 
     # -- null
 
@@ -270,18 +283,13 @@ class Integrity:
         Returns:
             Rows changed.
         """
-        cuts = {r: sa.and_(*self.cut(r, n)) for n, r in enumerate(self._nullable(table))}
+        cuts = {r: sa.and_(*self.cut(r, n)) for n, r in enumerate(self.nullable(table))}
         if not cuts:
             return 0
-        rows = self.here[table]
-        reasons: dict[str, list[sql.Condition]] = {}
-        for relation, condition in cuts.items():
-            for column in relation.nulls:
-                reasons.setdefault(column, []).append(condition)
-        values = {c: sa.case((sa.or_(*conditions), sa.null()), else_=rows.c[c]) for c, conditions in reasons.items()}
-        return self.target.execute(sa.update(rows).values(values).where(sa.or_(*cuts.values())))
+        return self.target.set_null(table, [(condition, relation.nulls) for relation, condition in cuts.items()])
 
-    def _nullable(self, table: TableName) -> list[Relation]:
+    def nullable(self, table: TableName) -> list[Relation]:
+        """The table's relations whose references may have to be set to NULL."""
         if self.plan.rule(table) is Rule.SKIP:
             return []
         found = [r for r in self.plan.relations_of.get(table, ()) if r.nulls]

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TypeVar
 
 import sqlalchemy as sa
 
@@ -19,7 +21,7 @@ from airflow_subset_provider.core import checks, engines, select
 from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.bans import Settlement
 from airflow_subset_provider.core.ends import Ends
-from airflow_subset_provider.core.engines.base import Endpoint, Moved, Source, Target
+from airflow_subset_provider.core.engines.base import Endpoint, Moved, Source, Suspended, Target
 from airflow_subset_provider.core.errors import (
     EndpointError,
     Fault,
@@ -41,7 +43,10 @@ __all__ = ["Endpoint", "Run", "reflect", "subset"]
 
 log = logging.getLogger(__name__)
 MB = 1_000_000
+BATCH = 50  # tables or constraints changed in one transaction
+T = TypeVar("T")
 HEALINGS = 3  # passes of heal.py; one is enough unless rows change while constraints are put back
+LOG_EVERY = 5.0  # seconds of a long copy
 WORTH_ANALYZING = 1000  # rows; below that a wrong guess of the planner costs less than ANALYZE
 
 
@@ -54,9 +59,8 @@ def reflect(endpoint: Endpoint, schemas: Sequence[str] = ()) -> Schema:
     Raises:
         EndpointError: it cannot be reached, or has no such schema.
     """
-    engine = engines.get(endpoint.engine)
-    with engine.source(endpoint, "airflow_subset reflect") as source:
-        return source.reflect(schemas or engine.default_schemas)
+    with engines.get(endpoint.engine).source(endpoint, "airflow_subset reflect") as source:
+        return source.reflect(schemas or source.default_schemas)
 
 
 def _nobody(_run: str, _taken: datetime) -> bool:
@@ -72,6 +76,7 @@ class Run:
         alive: tells whether the run of another key, that holds the target's lock since that time, still goes on.
         log: where progress goes.
         fresh: the plan was just made from this source, so that drift need not be looked for.
+        watch: is told of a table under way, several times a second; `log` only every few seconds.
     """
 
     plan: Plan
@@ -83,6 +88,7 @@ class Run:
     alive: Callable[[str, datetime], bool] = _nobody
     log: logging.Logger = log
     fresh: bool = False
+    watch: Callable[[TableName, Moved], None] | None = None
     ends: Ends = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -96,12 +102,16 @@ class Run:
     # -- prepare
 
     def prepare(self) -> None:
-        """Check everything; then, in one transaction, take the lock, suspend constraints and empty the target's tables.
+        """Check everything; take the lock and note what will be out of force; then suspend it and empty the tables.
+
+        Lock and notes are one transaction. What follows is done in batches, because a server has room for only so many
+        locks in one transaction (Postgres: 64 for each connection it allows, and a table takes one for each index):
+        whatever interrupts it, `release` and the next run find in the notes what to put back.
 
         Raises:
             SubsetError: with every fault found; nothing in the target is changed then.
         """
-        if self.source.engine != self.target.engine:
+        if engines.get(self.source.engine).family != engines.get(self.target.engine).family:
             raise EndpointError(
                 Fault(
                     f"cannot copy from {self.source.engine} to {self.target.engine}",
@@ -121,22 +131,49 @@ class Run:
             if not self.fresh:
                 checks.check_drift(self.plan, source.reflect(self.plan.schema.schemas))
             faults: dict[type[SubsetError], list[Fault]] = {RequestError: checks.check_source(self.plan, source)}
-            with target.transaction():
-                self._prepare_target(source, target, faults)
+            suspended = self._claim(source, target, faults)
+            self._clear(target, suspended)
         for warning in self.plan.warnings:
             self.log.warning("%s", warning)
 
-    def _prepare_target(self, source: Source, target: Target, faults: dict[type[SubsetError], list[Fault]]) -> None:
-        found = self._target_schema(source, target, create=self.create_schema and not any(faults.values()))
+    def _claim(self, source: Source, target: Target, faults: dict[type[SubsetError], list[Fault]]) -> list[Suspended]:
+        """Make the schema if need be, check the target, take the lock; what there is to suspend."""
+        found = _reflected(target, self.plan.schema.schemas)
+        making = self.create_schema and not any(faults.values()) and _none_of(self.plan, found)
+        if not making:
+            self._check_target(source, target, found, faults)
+        with target.transaction():
+            if making:
+                self._check_target(source, target, self._new_schema(source, target), faults)
+            state, tables = State(target), [t.name for t in self.plan.schema.tables]
+            state.create()
+            state.lock(self.key, self.alive)
+            suspended = target.suspendable(tables)
+            state.note_suspended(suspended)
+            state.start_tables(self.key, tables)
+        return suspended
+
+    def _check_target(
+        self, source: Source, target: Target, found: Schema, faults: dict[type[SubsetError], list[Fault]]
+    ) -> None:
         faults[TargetError] = checks.check_target(self.plan, source, target, found, self.replace_existing)
         checks.raise_all(faults)
-        state, tables = State(target), [t.name for t in self.plan.schema.tables]
-        state.create()
-        state.lock(self.key, self.alive)
-        suspended = target.suspend(tables)
-        state.note_suspended(suspended)
-        target.empty(tables)
-        state.start_tables(self.key, tables)
+
+    def _new_schema(self, source: Source, target: Target) -> Schema:
+        schemas = self.plan.schema.schemas
+        self.log.info("the target has none of the tables: making the schema %s", ", ".join(schemas))
+        target.create_schema(source.schema_dump(schemas), source, schemas)
+        return _reflected(target, schemas)
+
+    def _clear(self, target: Target, suspended: Sequence[Suspended]) -> None:
+        """All foreign keys out of force first: a table that is referenced cannot be truncated."""
+        tables = [t.name for t in self.plan.schema.tables]
+        for items in _batches(suspended):
+            with self._holding(target):
+                target.suspend(items)
+        for names in _batches(tables):
+            with self._holding(target):
+                target.empty(names)
         self.log.info(
             "%d tables emptied, %d foreign keys and %d triggers suspended",
             len(tables),
@@ -144,20 +181,19 @@ class Run:
             sum(s.kind == "triggers" for s in suspended),
         )
 
-    def _target_schema(self, source: Source, target: Target, create: bool) -> Schema:
-        schemas = self.plan.schema.schemas
-        found = _reflected(target, schemas)
-        if create and len(checks.missing_tables(self.plan, found)) == len(self.plan.schema.tables):
-            self.log.info("the target has none of the tables: making the schema %s", ", ".join(schemas))
-            target.create_schema(source.schema_dump(schemas), source, schemas)
-            found = _reflected(target, schemas)
-        return found
+    @contextmanager
+    def _holding(self, target: Target) -> Iterator[State]:
+        """A transaction of the target in which this run, and no other, may write."""
+        with target.transaction():
+            state = State(target)
+            state.hold(self.key)
+            yield state
 
     # -- extract
 
     def extract_sql(self, component: Component) -> dict[TableName, str]:
         """The statement of each of the component's tables that has one, as it goes to the source."""
-        flavour = engines.get(self.source.engine).flavour
+        flavour = engines.get(self.plan.schema.dialect).flavour  # a `mysql` connection may lead to a MariaDB
         return {
             t: flavour.compile(select.extract(self.plan, t, flavour)) for t in component.tables if self._extracts(t)
         }
@@ -179,24 +215,34 @@ class Run:
                 target.execute(sa.delete(target.tables[table]))
                 if self._extracts(table):
                     stats[table] = self._extract(table, source, target)
+            target.analyze([t for t, done in stats.items() if done.extracted >= WORTH_ANALYZING])
             for table, dropped in Integrity(self.plan, source, target).drop(component).items():
                 if table in stats:
                     stats[table] = replace(stats[table], dropped=dropped)
             for table, done in stats.items():
                 state.note_stats(self.key, table, done)
-            target.analyze([t for t, done in stats.items() if done.extracted >= WORTH_ANALYZING])
         return stats
 
     def _extract(self, table: TableName, source: Source, target: Target) -> Stats:
         planned, shape = self.plan.tables[table], self.plan.schema[table]
         self.log.info("%s: %s (%s)", table, planned.rule.value, planned.reason)
-        statement = source.compile(select.extract(self.plan, table, source))
+        statement = select.extract(self.plan, table, source)
         moved = target.load(source, statement, shape, self._tell(table))
         self.log.info("%s: %s", table, _told(moved))
         return Stats(extracted=moved.rows, bytes=moved.bytes, seconds=round(moved.seconds, 3))
 
     def _tell(self, table: TableName) -> Callable[[Moved], None]:
-        return lambda m: self.log.info("%s: %.1f MB so far, %.1f s", table, m.bytes / MB, m.seconds)
+        told = 0.0
+
+        def tell(moved: Moved) -> None:
+            nonlocal told
+            if self.watch:
+                self.watch(table, moved)
+            if moved.seconds - told >= LOG_EVERY:
+                self.log.info("%s: %.1f MB so far, %.1f s", table, moved.bytes / MB, moved.seconds)
+                told = moved.seconds
+
+        return tell
 
     # -- references
 
@@ -251,79 +297,117 @@ class Run:
         """
         started = time.time() if started is None else started
         with self.ends.both() as (source, target):
-            with target.transaction():
-                state = State(target)
-                state.hold(self.key)
-                keys = self._prove(state, source, target)
-                sequences = target.reset_sequences(self.plan.copied)
+            keys = self._prove(source, target)
+            self._rearm(target)
+            with self._holding(target) as state:
                 stats = state.stats(self.key)
+            sequences = target.reset_sequences(self.plan.copied)
             target.analyze([t.name for t in self.plan.schema.tables])
         report = self._report(stats, keys, sequences, time.time() - started)
         self.log.info("%d rows kept, %d dangling references", report.kept, report.dangling)
         return report
 
-    def _prove(self, state: State, source: Source, target: Target) -> tuple[KeyReport, ...]:
+    def _prove(self, source: Source, target: Target) -> tuple[KeyReport, ...]:
         """Null, restore, count; where the source changed under the run, heal and try again."""
         for tries_left in reversed(range(HEALINGS + 1)):
-            self._null(state, source, target)
-            try:
-                with target.savepoint():
-                    keys = self._keys(target, self._restore(state, target))
-                    IntegrityError.raise_for(_broken(self.plan, keys))
-                    return keys
-            except IntegrityError as error:
-                if not tries_left:
-                    raise
-                self.log.warning("The source changed during the run. %s", error)
-                self._heal(state, source, target)
+            self._null(source, target)
+            restored = self._restore(target)
+            proven = {(i.table, i.name) for i, validated in restored.items() if validated}
+            keys = self._keys(source, target, proven, tries_left < HEALINGS)
+            broken = _broken(self.plan, keys)
+            if not broken:
+                return keys
+            if not tries_left:
+                raise IntegrityError(broken)
+            self.log.warning("The source changed during the run. %s", IntegrityError(broken))
+            self._suspend_again(target, list(restored))
+            self._heal(source, target)
         raise AssertionError("unreachable")
 
-    def _heal(self, state: State, source: Source, target: Target) -> None:
-        with source.snapshot():
+    def _suspend_again(self, target: Target, items: Sequence[Suspended]) -> None:
+        for some in _batches(items):
+            with self._holding(target) as state:
+                state.note_suspended(some)
+                target.suspend(some)
+
+    def _heal(self, source: Source, target: Target) -> None:
+        with self._holding(target) as state, source.snapshot():
             healing = Healing(Integrity(self.plan, source, target))
             healing.run()
-        self._noted(state, target, healing.fetched, healing.gone)
+            self._noted(state, target, healing.fetched, healing.gone)
 
-    def _null(self, state: State, source: Source, target: Target) -> None:
-        integrity, stats = Integrity(self.plan, source, target), state.stats(self.key)
-        for table in self.plan.copied:
-            nulled = integrity.null(table)
-            if nulled:
-                before = stats.get(table, Stats())
-                state.note_stats(self.key, table, replace(before, nulled=before.nulled + nulled))
-                self.log.info("%s: references set to NULL in %d rows", table, nulled)
+    def _null(self, source: Source, target: Target) -> None:
+        integrity = Integrity(self.plan, source, target)
+        for table in filter(integrity.nullable, self.plan.copied):
+            with self._holding(target) as state:
+                nulled = integrity.null(table)
+                if nulled:
+                    before = state.stats(self.key).get(table, Stats())
+                    state.note_stats(self.key, table, replace(before, nulled=before.nulled + nulled))
+                    self.log.info("%s: references set to NULL in %d rows", table, nulled)
 
-    def _restore(self, state: State, target: Target) -> set[tuple[TableName, str]]:
-        """Put everything suspended back in force; the tables and names of the keys that the server validated."""
-        proven = set()
+    def _restore(self, target: Target) -> dict[Suspended, bool]:
+        """Put foreign keys back in force; whether the server has validated each one."""
+        restored = {}
         loose = {(r.key.child, n) for r in self.plan.relations if is_loose(r.key) for n in (r.key.name, *r.key.also)}
-        for item in state.suspended():
-            wanted = self.plan.spec.referential_integrity and (item.table, item.name) not in loose
-            holds = target.restore(item, validate=wanted)
-            if holds and wanted:
-                proven.add((item.table, item.name))
-            if not holds:
-                target.restore(item, validate=False)
-                self.log.warning("%s: foreign key %s does not hold: put back unvalidated", item.table, item.name)
-            state.forget_suspended(item)
-        return proven
+        integrity = self.plan.spec.referential_integrity
+        for item in (i for i in State(target).suspended() if i.kind == "foreign key"):
+            with self._holding(target) as state:
+                wanted = integrity and (item.validated or (item.table, item.name) not in loose)
+                holds = target.restore(item, validate=wanted)
+                if holds:
+                    state.forget_suspended(item)
+                    restored[item] = wanted
+                elif self._put_back(state, target, item):
+                    restored[item] = False
+        return restored
 
-    def _keys(self, target: Target, proven: set[tuple[TableName, str]]) -> tuple[KeyReport, ...]:
-        """Every relation's dangling references: none where the server validated the key, else counted."""
+    def _put_back(self, state: State, target: Target, item: Suspended) -> bool:
+        """Put a thing back unvalidated; what a server can only have validated waits for a run that fulfils it."""
+        back = target.restore(item, validate=False)
+        if back:
+            state.forget_suspended(item)
+            self.log.warning("%s: %s %s put back unvalidated", item.table, item.kind, item.name)
+        else:
+            self.log.warning(
+                "%s: %s %s does not hold and stays off: see airflow_subset", item.table, item.kind, item.name
+            )
+        return back
+
+    def _rearm(self, target: Target) -> None:
+        """Put back the rest, once no row will be written any more."""
+        for items in _batches([i for i in State(target).suspended() if i.kind != "foreign key"]):
+            with self._holding(target) as state:
+                for item in items:
+                    target.restore(item, validate=False)
+                    state.forget_suspended(item)
+
+    def _keys(
+        self, source: Source, target: Target, proven: set[tuple[TableName, str]], healed: bool
+    ) -> tuple[KeyReport, ...]:
+        """Every relation's dangling references: none where the server validated the key, else counted.
+
+        Args:
+            healed: what dangles now is no seam; where the server lets keys be broken, the source may be what dangles.
+        """
         keys = []
         plan = self.plan
         if not plan.spec.referential_integrity:
             plan = planning.build(
                 plan.spec.model_copy(update={"referential_integrity": True, "references": "include"}), plan.schema
             )
-        integrity = Integrity(plan, None, target)  # type: ignore[arg-type]
+        integrity = Integrity(plan, source, target)
         for relation in plan.relations:
             key = relation.key
             if plan.rule(key.child) is Rule.SKIP:
                 continue
             valid = any((key.child, name) in proven for name in (key.name, *key.also))
             count = 0 if valid else integrity.count_dangling(relation)
-            keys.append(KeyReport(key.label, count, "validated" if valid else "counted", is_loose(key)))
+            loose = is_loose(key)
+            if count and healed and not loose and not source.keys_hold:
+                with target.transaction():
+                    loose = integrity.only_in_source(relation)
+            keys.append(KeyReport(key.label, count, "validated" if valid else "counted", loose))
         return tuple(keys)
 
     def _report(
@@ -363,15 +447,15 @@ class Run:
 
     def release(self) -> None:
         """Put back unvalidated what an unfinished run left suspended, and give up the lock; harmless when repeated."""
-        with self.ends.target() as target, target.transaction():
-            state = State(target)
-            if not state.exists() or state.holder() != self.key:
+        with self.ends.target() as target:
+            if not State(target).exists() or State(target).holder() != self.key:
                 return
-            for item in state.suspended():
-                target.restore(item, validate=False)
-                state.forget_suspended(item)
-                self.log.warning("%s: %s %s put back unvalidated", item.table, item.kind, item.name)
-            state.release(self.key)
+            for items in _batches(State(target).suspended()):
+                with self._holding(target) as state:
+                    for item in items:
+                        self._put_back(state, target, item)
+            with self._holding(target) as state:
+                state.release(self.key)
 
 
 def subset(
@@ -416,6 +500,15 @@ def subset(
         return run.finish(started)
     finally:
         run.release()
+
+
+def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), BATCH):
+        yield items[start : start + BATCH]
+
+
+def _none_of(plan: Plan, found: Schema) -> bool:
+    return len(checks.missing_tables(plan, found)) == len(plan.schema.tables)
 
 
 def _reflected(target: Target, schemas: Sequence[str]) -> Schema:

@@ -131,9 +131,10 @@ def _rows(database: Database, schema: Schema, filters: dict[str, str]) -> tuple[
     for table in schema.tables:
         clause = next((c for t, c in filters.items() if t in (table.name.name, str(table.name))), None)
         names = [c.name for c in table.columns]
+        only = "" if table.partitions else "ONLY"
         picked = ", ".join(f'"{table.name.name}"."{n}"::text' for n in names)
         found = database.connection.execute(
-            f'SELECT ({clause or "true"}), {picked} FROM "{table.name.schema}"."{table.name.name}"'
+            f'SELECT ({clause or "true"}), {picked} FROM {only} "{table.name.schema}"."{table.name.name}"'
         ).fetchall()
         rows[table.name] = [dict(zip(names, row[1:], strict=True)) for row in found]
         if clause:

@@ -51,13 +51,15 @@ ORDER BY 1, 2
 )
 
 # A type is portable in binary form unless a user-defined type's OID is inside it: composites, and arrays and
-# ranges of user-defined types (array_send and record_send write element OIDs, which differ between databases).
+# ranges of user-defined types (array_send and record_send write element OIDs, which differ between databases), and
+# no type that is a name for people and an OID for the server (regclass, regtype and their like).
 COLUMNS = (
     ROOTS
     + """
 SELECT s.nspname, s.relname, a.attname, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull,
        a.attgenerated <> '', a.atthasdef OR a.attidentity <> '',
        b.typsend <> 0 AND b.typtype <> 'c' AND b.typtype NOT IN ('r', 'm')
+       AND NOT (b.oid < 16384 AND b.typname ~ '^_?reg(class|collation|config|dictionary|namespace|oper|proc|role|type)')
        AND NOT (b.typelem <> 0 AND b.typlen = -1 AND b.typelem >= 16384)
        OR (b.typtype IN ('r', 'm') AND b.oid < 16384)
 FROM scope s

@@ -20,49 +20,52 @@ from psycopg.rows import TupleRow
 from airflow_subset_provider.core.engines.base import Moved
 
 CHUNK = 128 * 1024
-TELL_EVERY = 5.0  # seconds between two words about progress
+TELL_EVERY = 0.25  # seconds between two words about progress
 
 
-def copy_out(source: Connection[TupleRow], statement: str) -> Iterator[bytes]:
-    """The rows of a COPY … TO STDOUT in buffers of at least CHUNK bytes, but for the last."""
+def copy_out(source: Connection[TupleRow], statement: str) -> Iterator[tuple[bytes, int]]:
+    """The rows of a COPY … TO STDOUT in buffers of at least CHUNK bytes, but for the last; each with its rows."""
     with _blocking(source):
         _start(source, statement, pq.ExecStatus.COPY_OUT)
-        held = bytearray()
+        held, rows = bytearray(), 0
         while True:
             size, data = source.pgconn.get_copy_data(0)
             if size <= 0:
                 break
             held += data
+            rows += 1
             if len(held) >= CHUNK:
-                yield bytes(held)
+                yield bytes(held), rows
                 held.clear()
+                rows = 0
         if held:
-            yield bytes(held)
+            yield bytes(held), rows
         _finish(source)
 
 
 def copy_in(
     target: Connection[TupleRow],
     statement: str,
-    buffers: Iterator[bytes],
+    buffers: Iterator[tuple[bytes, int]],
     tell: Callable[[Moved], None] | None = None,
 ) -> Moved:
     """Feed buffers into a COPY … FROM STDIN.
 
     Args:
-        tell: is told every few seconds what went over; rows are not known before the end.
+        tell: is told several times a second what went over.
     """
     started = told = time.monotonic()
-    sent = 0
+    sent = passed = 0
     with _blocking(target):
         _start(target, statement, pq.ExecStatus.COPY_IN)
         try:
-            for buffer in buffers:
+            for buffer, several in buffers:
                 target.pgconn.put_copy_data(buffer)
                 sent += len(buffer)
+                passed += several
                 now = time.monotonic()
                 if tell and now - told >= TELL_EVERY:
-                    tell(Moved(0, sent, now - started))
+                    tell(Moved(passed, sent, now - started))
                     told = now
         except BaseException:
             target.pgconn.put_copy_end(b"the source stopped")

@@ -20,7 +20,7 @@ class PostgresEngine(Engine):
     """PostgreSQL 13 and later."""
 
     name: ClassVar[str] = "postgresql"
-    default_schemas: ClassVar[tuple[str, ...]] = ("public",)
+    family: ClassVar[str] = "postgresql"
     flavour: ClassVar[Flavour] = PostgresFlavour()
 
     @contextmanager

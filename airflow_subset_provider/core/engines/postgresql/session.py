@@ -5,6 +5,7 @@ And the driver's errors put right.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, LiteralString
@@ -19,7 +20,7 @@ from airflow_subset_provider.core.engines.base import Flavour, Session, Statemen
 from airflow_subset_provider.core.engines.postgresql import catalog
 from airflow_subset_provider.core.errors import EndpointError, Fault, RetryableError, SubsetError
 from airflow_subset_provider.core.schema import Column, Schema
-from airflow_subset_provider.core.sql import Condition, ServerType
+from airflow_subset_provider.core.sql import Condition, ServerType, quoted
 
 RETRYABLE = (
     pg.OperationalError,  # lost connections, and by inheritance: out of memory, too many connections, query cancelled
@@ -60,6 +61,9 @@ def _dialect() -> sa.Dialect:
     """SQLAlchemy's, told what it would ask a connection: literals are standard ones, a backslash is a backslash."""
     dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
     dialect._backslash_escapes = False
+    # Reserved for functions and types (pg_get_keywords), so no column's name; SQLAlchemy does not list them.
+    preparer = dialect.identifier_preparer
+    preparer.reserved_words = preparer.reserved_words | {"collation", "concurrently", "lateral", "tablesample"}
     return dialect
 
 
@@ -88,13 +92,26 @@ class PostgresFlavour(Flavour):
         """The type's own output, which its input reads back."""
         return sa.cast(column, sa.Text())
 
+    def comparable(self, column: sa.ColumnElement[Any], type_: str) -> sa.ColumnElement[Any]:
+        """Of numerics without trailing zeros (1.0 = 1.00), of citext in small letters."""
+        base = type_.split("(")[0].split(".")[-1]
+        if base == "numeric":
+            return sa.cast(sa.func.trim_scale(column), sa.Text())
+        text = self.as_text(column, type_)
+        return sa.func.lower(text) if base == "citext" else text
+
     def keys(self, columns: Sequence[Column], rows: Sequence[tuple[str, ...]], name: str) -> sa.FromClause:
-        """`unnest` of one array a column."""
+        """`unnest` of one array of texts a column: of the type itself, it would take arrays and composites apart."""
         arrays: list[sa.ColumnElement[Any]] = [
-            sa.literal_column(f"{_array([row[i] for row in rows])}::{column.type}[]")
-            for i, column in enumerate(columns)
+            sa.literal_column(f"{_array([row[i] for row in rows])}::text[]") for i in range(len(columns))
         ]
-        return sa.func.unnest(*arrays).table_valued(*(c.name for c in columns), name=name).render_derived()
+        made = sa.func.unnest(*arrays)
+        texts = made.table_valued(*(f"k{i}" for i in range(len(columns))), name=f"{name}_texts").render_derived()
+        typed = (
+            sa.cast(text, ServerType(_roomy(column.type))).label(quoted(column.name))
+            for text, column in zip(texts.c, columns, strict=True)
+        )
+        return sa.select(*typed).subquery(name)
 
 
 class PostgresSession(PostgresFlavour, Session):
@@ -110,6 +127,11 @@ class PostgresSession(PostgresFlavour, Session):
         with translated(self.label):
             cursor = self.connection.execute(raw(self.compile(statement)))
             return cursor.fetchall() if cursor.description else []
+
+    @property
+    def default_schemas(self) -> tuple[str, ...]:
+        """The one that every database has."""
+        return ("public",)
 
     def query(self, statement: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
         """Run one of this package's own statements with bound parameters."""
@@ -131,6 +153,18 @@ class PostgresSession(PostgresFlavour, Session):
     def close(self) -> None:
         """Close; harmless when it is closed."""
         self.connection.close()
+
+
+def _roomy(type_: str) -> str:
+    """A type that compares with this one, by its indexes too, and holds values that it has no room for.
+
+    A virtual key may reference a narrower column: cut or rounded to fit, a value would match a row it does not mean.
+    """
+    if type_ in ("smallint", "integer"):
+        return "bigint"
+    if type_.startswith("character("):
+        return "bpchar"
+    return re.sub(r"^(character varying|numeric|timestamp|time|interval\b.*)\(.*?\)", r"\1", type_)
 
 
 def _array(values: Sequence[str]) -> str:

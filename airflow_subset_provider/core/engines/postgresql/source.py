@@ -9,11 +9,13 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
-from airflow_subset_provider.core.engines.base import Source, Statement
-from airflow_subset_provider.core.engines.postgresql.session import PostgresSession, translated
+from airflow_subset_provider.core.engines.base import PAGE, Source, Statement
+from airflow_subset_provider.core.engines.postgresql.catalog import ROOTS
+from airflow_subset_provider.core.engines.postgresql.session import PostgresSession, raw, translated
 from airflow_subset_provider.core.errors import EndpointError, Fault
 from airflow_subset_provider.core.schema import Schema, Table, TableName
 from airflow_subset_provider.core.sql import Tables
@@ -29,6 +31,22 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = ANY(%(schemas)s) AND c.relkind IN ('r', 'p')
 """
 
+# An index of a partition counts for the whole table. Only those that hold every row, up to their first expression.
+INDEXES = (
+    ROOTS
+    + """
+SELECT DISTINCT s.nspname, s.relname,
+       (SELECT array_agg(a.attname::text ORDER BY k.n) FROM unnest(x.indkey::smallint[]) WITH ORDINALITY k(attnum, n)
+        JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = k.attnum
+        WHERE k.n <= least(x.indnkeyatts, array_position(x.indkey::smallint[], 0::smallint)))
+FROM pg_index x JOIN root r ON r.oid = x.indrelid JOIN scope s ON s.oid = r.top
+WHERE x.indisvalid AND x.indpred IS NULL AND x.indkey[0] <> 0
+ORDER BY 1, 2, 3
+"""
+)
+
+EXPLAIN = "EXPLAIN "
+
 
 class PostgresSource(PostgresSession, Source):
     """A read-only session."""
@@ -43,23 +61,23 @@ class PostgresSource(PostgresSession, Source):
         """Let the server analyse the clause bare and in brackets: only one whole boolean expression passes both.
 
         Bare, `a) OR (b` fails; in brackets, `a; b`, `a ORDER BY b` and `a UNION …` fail. The extended protocol's Parse
-        takes one statement only and runs nothing (PostgreSQL manual, 55.2.3).
+        takes one statement only and runs nothing (PostgreSQL manual, 55.2.3). What is one condition is then planned,
+        which asks for privileges on the tables of its subqueries, and for values of parameters that nobody gives.
         """
-        bare = self._analysed(table, f"{clause}\n")
-        bracketed = self._analysed(table, f"({clause}\n)")
-        error = bracketed or bare
-        if error is None:
-            return []
-        return [Fault(f"{_words(error)} in filter {clause!r}", where, _advice(error, clause))]
-
-    def _analysed(self, table: TableName, condition: str) -> psycopg.Error | None:
         rows = Tables(Schema("postgresql", (), (Table(table, ()),)))[table]
-        preparer = self.dialect.identifier_preparer
-        return self._parse(f"SELECT 1 FROM {preparer.format_table(rows)} WHERE {condition}")
+        start = f"SELECT 1 FROM {self.dialect.identifier_preparer.format_table(rows)} WHERE "
+        bare = self._parse(f"{start}{clause}\n")
+        if bare is not None and bare.diag.statement_position:  # of a second statement, brackets tell the place
+            return [_clause_fault(bare, where, clause, len(start))]
+        bracketed = self._parse(f"{start}({clause}\n)")
+        if bracketed is not None:
+            return [_clause_fault(bracketed, where, clause, len(start) + 1)]
+        planned = self._plan(f"{start}({clause}\n)")
+        return [] if planned is None else [_clause_fault(planned, where, clause, len(EXPLAIN) + len(start) + 1)]
 
     def statement_faults(self, statement: Statement | str, where: str) -> list[Fault]:
-        """Let the server analyse it."""
-        error = self._parse(self.compile(statement))
+        """Let the server plan it."""
+        error = self._plan(self.compile(statement))
         return [] if error is None else [Fault(_words(error), where)]
 
     def _parse(self, statement: str) -> psycopg.Error | None:
@@ -73,8 +91,17 @@ class PostgresSource(PostgresSession, Source):
             return error
         return None
 
+    def _plan(self, statement: str) -> psycopg.Error | None:
+        """Plan a statement that is known to be one; nothing is run."""
+        try:
+            with self.connection.transaction():
+                self.connection.execute(raw(EXPLAIN + statement))
+        except psycopg.Error as error:
+            return error
+        return None
+
     def unreadable(self, tables: Sequence[Table]) -> list[Fault]:
-        """Tables without SELECT, and tables of which row-level security hides rows."""
+        """Tables without SELECT, of which row-level security hides rows, or whose values lie outside of them."""
         rights = {
             TableName(schema, name): (readable, hidden)
             for schema, name, readable, hidden in self.query(READABLE, {"schemas": [t.name.schema for t in tables]})
@@ -95,7 +122,28 @@ class PostgresSource(PostgresSession, Source):
                         "Use a role with BYPASSRLS, or skip the table.",
                     )
                 )
-        return faults
+        return faults + _large_objects(tables, self.label)
+
+    # -- looking before copying
+
+    def pages(self, statement: Statement | str, size: int = PAGE) -> Iterator[list[tuple[Any, ...]]]:
+        """By a server-side cursor."""
+        with translated(self.label), self.connection.cursor(name=f"subset_{id(statement)}") as cursor:
+            cursor.execute(raw(self.compile(statement)))
+            while page := cursor.fetchmany(size):
+                yield page
+
+    def estimate(self, statement: Statement | str) -> int:
+        """The planner's rows of the whole statement."""
+        found = self.value(f"EXPLAIN (FORMAT JSON) {self.compile(statement)}")
+        return int(found[0]["Plan"]["Plan Rows"])
+
+    def indexes(self, schemas: Sequence[str]) -> dict[TableName, list[tuple[str, ...]]] | None:
+        """Of the tables and of their partitions."""
+        found: dict[TableName, list[tuple[str, ...]]] = {}
+        for schema, table, columns in self.query(INDEXES, {"schemas": list(schemas)}):
+            found.setdefault(TableName(schema, table), []).append(tuple(columns or ()))
+        return found
 
     def schema_dump(self, schemas: Sequence[str]) -> str:
         """By pg_dump, the password in its environment only.
@@ -130,11 +178,36 @@ class PostgresSource(PostgresSession, Source):
         return wanted + re.sub(r"^CREATE SCHEMA (?=\S+;$)", "CREATE SCHEMA IF NOT EXISTS ", text, flags=re.MULTILINE)
 
 
+def _large_objects(tables: Sequence[Table], label: str) -> list[Fault]:
+    """Columns of the type `lo` (PostgreSQL manual, F.22): the objects are in no table, COPY leaves them behind."""
+    return [
+        Fault(
+            f"{table.name}.{column.name} points to large objects, which cannot be copied",
+            label,
+            "Skip the table; or make the column an oid, to copy the bare number.",
+        )
+        for table in tables
+        for column in table.copied
+        if column.type.split(".")[-1] == "lo"
+    ]
+
+
 def _words(error: psycopg.Error) -> str:
     return error.diag.message_primary or str(error)
 
 
-def _advice(error: psycopg.Error, clause: str) -> str:
+def _clause_fault(error: psycopg.Error, where: str, clause: str, before: int) -> Fault:
+    """The server counts characters from the start of its statement, of which the clause begins after `before`."""
+    position = int(error.diag.statement_position or 0)
+    if position:
+        position = max(1, min(position - before, len(clause) + 1))
+    ends_early = position > len(clause) and isinstance(error, psycopg.errors.SyntaxError)
+    words = "the clause ends too early" if ends_early else _words(error)
+    place = f", character {position}" if position else ""
+    return Fault(f"{words} in filter {clause!r}{place}", where, _advice(error), clause, position)
+
+
+def _advice(error: psycopg.Error) -> str:
     if error.diag.message_hint:
         return error.diag.message_hint
     if isinstance(error, psycopg.errors.UndefinedColumn):

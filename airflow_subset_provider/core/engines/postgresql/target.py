@@ -62,9 +62,10 @@ FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n O
 WHERE k.contype = 'f' AND k.confrelid = ANY(%(oids)s) AND NOT k.conrelid = ANY(%(oids)s) AND c.relkind = 'r'
 """
 
-# Owned and identity sequences hang on their column; others are found through the column's default.
+# Owned and identity sequences hang on their column; others are found through the column's default. A default may make
+# something else than a number of a sequence's value ('A-' || nextval(...)): such a column does not say where to go on.
 SEQUENCES = """
-SELECT DISTINCT sn.nspname, s.relname, tn.nspname, t.relname, a.attname, q.seqincrement
+SELECT DISTINCT sn.nspname, s.relname, tn.nspname, t.relname, a.attname, q.seqincrement, q.seqmin, q.seqmax
 FROM pg_class s JOIN pg_namespace sn ON sn.oid = s.relnamespace JOIN pg_sequence q ON q.seqrelid = s.oid
 JOIN LATERAL (
     SELECT d.refobjid AS relid, d.refobjsubid AS attnum FROM pg_depend d
@@ -75,6 +76,7 @@ JOIN LATERAL (
 ) u ON u.relid = ANY(%(oids)s)
 JOIN pg_class t ON t.oid = u.relid JOIN pg_namespace tn ON tn.oid = t.relnamespace
 JOIN pg_attribute a ON a.attrelid = u.relid AND a.attnum = u.attnum
+JOIN pg_type y ON y.oid = a.atttypid AND y.typcategory = 'N'
 WHERE s.relkind = 'S'
 ORDER BY 1, 2
 """
@@ -84,14 +86,20 @@ SELECT format_type(t.oid, NULL), array_agg(e.enumlabel::text ORDER BY e.enumsort
 FROM pg_type t JOIN pg_enum e ON e.enumtypid = t.oid GROUP BY t.oid
 """
 
+IN_FORCE = "SELECT FROM pg_constraint WHERE conrelid = %(table)s::regclass AND conname = %(name)s AND contype = 'f'"
+
 TYPES = """
 SELECT attname, format_type(atttypid, NULL) FROM pg_attribute
 WHERE attrelid = %(table)s::regclass AND attnum > 0 AND NOT attisdropped
 """
 
+# Implicit casts lose nothing, but for those to a float of fewer digits, and to a time zone that nobody named.
 WIDER = """
-SELECT EXISTS (SELECT FROM pg_cast WHERE castsource = to_regtype(%(a)s) AND casttarget = to_regtype(%(b)s)
-               AND castcontext = 'i') OR to_regtype(%(a)s) = to_regtype(%(b)s)
+SELECT to_regtype(%(a)s) = to_regtype(%(b)s) OR EXISTS (
+    SELECT FROM pg_cast WHERE castsource = to_regtype(%(a)s) AND casttarget = to_regtype(%(b)s) AND castcontext = 'i'
+    AND NOT (casttarget = 'float4'::regtype AND castsource <> 'int2'::regtype)
+    AND NOT (casttarget = 'float8'::regtype AND castsource IN ('int8'::regtype, 'numeric'::regtype))
+    AND casttarget NOT IN ('timestamptz'::regtype, 'timetz'::regtype))
 """
 
 
@@ -103,6 +111,7 @@ class PostgresTarget(PostgresSession, Target):
         super().__init__(connection, label)
         self.tables = Tables(Schema("postgresql", (), ()))
         self._types: dict[TableName, tuple[str, ...]] = {}
+        self._enums: tuple[dict[str, list[str]], dict[str, list[str]]] | None = None
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -131,20 +140,21 @@ class PostgresTarget(PostgresSession, Target):
     def _copy(self, source: Source, statement: str, table: Table, into: str, progress: Progress | None = None) -> Moved:
         form = " WITH (FORMAT binary)" if self._binary(table) else ""
         columns = ", ".join(self._quoted(c.name) for c in table.copied)
+        into += f" ({columns})" if columns else ""  # a table without columns has rows all the same
         buffers = copy_out(_connection(source), f"COPY ({statement}) TO STDOUT{form}")
         with translated(f"{source.label} → {self.label}, {table.name}"):
-            return copy_in(self.connection, f"COPY {into} ({columns}) FROM STDIN{form}", buffers, progress)
+            return copy_in(self.connection, f"COPY {into} FROM STDIN{form}", buffers, progress)
 
     def load_missing(self, source: Source, statement: Statement | str, table: Table, key: Sequence[str]) -> Moved:
         """Through a temporary table of the same columns."""
         into, columns = self._named(table.name), ", ".join(self._quoted(c.name) for c in table.copied)
         same = " AND ".join(f"t.{self._quoted(c)} = s.{self._quoted(c)}" for c in key)
-        stage = "pg_temp.subset_stage"
+        stage, only = "pg_temp.subset_stage", "ONLY " if table.inherited else ""
         self.execute(f"CREATE TEMP TABLE subset_stage ON COMMIT DROP AS SELECT {columns} FROM {into} WITH NO DATA")
         moved = self._copy(source, source.compile(statement), table, stage)
         rows = self.execute(
             f"INSERT INTO {into} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {stage} s "
-            f"WHERE NOT EXISTS (SELECT 1 FROM {into} t WHERE {same})"
+            f"WHERE NOT EXISTS (SELECT 1 FROM {only}{into} t WHERE {same})"
         )
         self.execute(f"DROP TABLE {stage}")
         return Moved(rows, moved.bytes, moved.seconds)
@@ -234,7 +244,8 @@ class PostgresTarget(PostgresSession, Target):
                         f"Use a member of role {owner!r}.",
                     )
                 )
-        if not self.value("SELECT has_database_privilege(current_database(), 'CREATE, TEMP')"):
+        rights_here = "has_database_privilege(current_database(), '{}')"  # of a list, one would be enough
+        if not self.value(f"SELECT {rights_here.format('CREATE')} AND {rights_here.format('TEMP')}"):
             faults.append(
                 Fault(
                     f"user {user!r} may not create the schema airflow_subset, where a run keeps its state",
@@ -271,6 +282,10 @@ class PostgresTarget(PostgresSession, Target):
                 faults.append(
                     Fault(f"the target's type is {mine.type}, the source's {column.type}", where, "Alter it.")
                 )
+            elif lacking := self._lacking(column.type, mine.type, source):
+                faults.append(
+                    Fault(f"the target's {mine.type} lacks {', '.join(lacking)}", where, "ALTER TYPE … ADD VALUE.")
+                )
         names = {c.name for c in wanted.columns}
         faults += [
             Fault("the source has no such column, and it needs a value", f"{self.label}, {found.name}.{c.name}")
@@ -281,8 +296,16 @@ class PostgresTarget(PostgresSession, Target):
 
     def _takes(self, given: str, mine: str) -> bool:
         if _bare(given) == _bare(mine):
-            return "(" not in mine or _size(given) <= _size(mine)
-        return bool(self.query(WIDER, {"a": _bare(given), "b": _bare(mine)})[0][0])
+            return "(" not in mine or _fits(given, mine)
+        return "(" not in mine and bool(self.query(WIDER, {"a": given, "b": mine})[0][0])
+
+    def _lacking(self, given: str, mine: str, source: Source) -> list[str]:
+        """Values of the source's enum that the target's does not have."""
+        if self._enums is None:
+            self._enums = (dict(source.rows(ENUMS)), dict(self.rows(ENUMS)))
+        theirs, ours = self._enums
+        known = ours.get(mine.removesuffix("[]"))
+        return [repr(v) for v in theirs.get(given.removesuffix("[]"), ()) if known is not None and v not in known]
 
     def create_schema(self, dump: str, source: Source, schemas: Sequence[str]) -> None:
         """Run the dump in the transaction under way."""
@@ -296,8 +319,8 @@ class PostgresTarget(PostgresSession, Target):
         """A transaction-level advisory lock: it also serialises the making of the state tables."""
         self.execute("SELECT pg_advisory_xact_lock(hashtext('airflow_subset'))")
 
-    def suspend(self, tables: Sequence[TableName]) -> list[Suspended]:
-        """Drop the foreign keys of and to the tables and disable their triggers."""
+    def suspendable(self, tables: Sequence[TableName]) -> list[Suspended]:
+        """The foreign keys of and to the tables, and their triggers."""
         oids = {"oids": self._oids(tables)}
         keys = [
             Suspended(TableName(s, t), "foreign key", name, definition.removesuffix(" NOT VALID"), valid)
@@ -307,34 +330,44 @@ class PostgresTarget(PostgresSession, Target):
             Suspended(TableName(s, t), "triggers", name, state, True)
             for s, t, name, state in self.query(TRIGGERS, oids)
         ]
-        for item in keys:
-            self.execute(f"ALTER TABLE {self._named(item.table)} DROP CONSTRAINT {self._quoted(item.name)}")
-        for item in triggers:
-            self.execute(f"ALTER TABLE {self._named(item.table)} DISABLE TRIGGER {self._quoted(item.name)}")
         return keys + triggers
+
+    def suspend(self, items: Sequence[Suspended]) -> None:
+        """Drop foreign keys, disable triggers."""
+        for item in items:
+            how = "DISABLE TRIGGER" if item.kind == "triggers" else "DROP CONSTRAINT"
+            self.execute(f"ALTER TABLE {self._named(item.table)} {how} {self._quoted(item.name)}")
 
     def restore(self, item: Suspended, validate: bool) -> bool:
         """Add a foreign key (checking all rows, or NOT VALID) or enable a trigger."""
         table, name = self._named(item.table), self._quoted(item.name)
+        if item.kind != "triggers" and self.query(IN_FORCE, {"table": table, "name": item.name}):
+            return True  # noted, but the run was interrupted before it came to it
         if item.kind == "triggers":
             how = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}[item.definition]
             self.execute(f"ALTER TABLE {table} {how} TRIGGER {name}")
             return True
-        suffix = "" if validate else " NOT VALID"
+        add = f"ALTER TABLE {table} ADD CONSTRAINT {name} {item.definition}"
         with translated(self.label):
             try:
-                with self.connection.transaction():
-                    self.connection.execute(raw(f"ALTER TABLE {table} ADD CONSTRAINT {name} {item.definition}{suffix}"))
-            except psycopg.errors.ForeignKeyViolation:
-                return False
+                return self._holds(add if validate else f"{add} NOT VALID")
+            except psycopg.errors.WrongObjectType:
+                # Before version 18 a partitioned table has no NOT VALID keys: a key of it is valid or not there.
+                return self._holds(add)
+
+    def _holds(self, statement: str) -> bool:
+        try:
+            with self.connection.transaction():
+                self.connection.execute(raw(statement))
+        except psycopg.errors.ForeignKeyViolation:
+            return False
         return True
 
     def empty(self, tables: Sequence[TableName]) -> None:
-        """TRUNCATE, in one statement."""
-        if tables:
-            self.execute(
-                f"TRUNCATE {', '.join(f'ONLY {self._named(t)}' if self._plain(t) else self._named(t) for t in tables)}"
-            )
+        """TRUNCATE what holds rows, in one statement."""
+        full = [f"ONLY {self._named(t)}" if self._plain(t) else self._named(t) for t in self.occupied(tables)]
+        if full:
+            self.execute(f"TRUNCATE {', '.join(full)}")
 
     def _plain(self, table: TableName) -> bool:
         return bool(
@@ -344,21 +377,23 @@ class PostgresTarget(PostgresSession, Target):
         )
 
     def occupied(self, tables: Sequence[TableName]) -> list[TableName]:
-        """One statement for all, each EXISTS stopping at its first row."""
-        if not tables:
-            return []
-        tests = " UNION ALL ".join(
-            f"SELECT {n} WHERE EXISTS (SELECT FROM {self._named(table)})" for n, table in enumerate(tables)
-        )
-        return [tables[n] for (n,) in self.rows(tests)]
+        """A few tables to a statement, each EXISTS stopping at its first row; a thousand would need too many locks."""
+        found = []
+        for start in range(0, len(tables), 50):
+            some = tables[start : start + 50]
+            tests = (f"SELECT {n} WHERE EXISTS (SELECT FROM {self._named(table)})" for n, table in enumerate(some))
+            found += [some[n] for (n,) in self.rows(" UNION ALL ".join(tests))]
+        return found
 
     def reset_sequences(self, tables: Sequence[TableName]) -> int:
-        """To the greatest value of all columns a sequence feeds (the least, where it counts down)."""
+        """To the greatest value of all columns a sequence feeds (the least, where it counts down) that it can give."""
         fed: dict[tuple[str, str, int], list[str]] = {}
-        for seq_schema, seq, schema, table, column, step in self.query(SEQUENCES, {"oids": self._oids(tables)}):
+        found = self.query(SEQUENCES, {"oids": self._oids(tables)})
+        for seq_schema, seq, schema, table, column, step, least, greatest in found:
             fed.setdefault((seq_schema, seq, step), []).append(
                 f"SELECT {'max' if step > 0 else 'min'}({self._quoted(column)})::bigint AS v "
-                f"FROM {self._named(TableName(schema, table))}"
+                f"FROM {self._named(TableName(schema, table))} "
+                f"WHERE {self._quoted(column)} BETWEEN {least} AND {greatest}"
             )
         for (seq_schema, seq, step), columns in fed.items():
             name = self._named(TableName(seq_schema, seq)).replace("'", "''")
@@ -394,7 +429,8 @@ def _connection(source: Source) -> psycopg.Connection[TupleRow]:
 # running it takes 0.03 s.
 SETTINGS = """
 SET client_encoding = 'UTF8'; SET standard_conforming_strings = on; SET DateStyle = 'ISO';
-SET IntervalStyle = 'postgres'; SET extra_float_digits = 1; SET bytea_output = 'hex'; SET xmloption = 'content';
+SET IntervalStyle = 'postgres'; SET lc_monetary = 'C'; SET extra_float_digits = 1; SET bytea_output = 'hex';
+SET xmloption = 'content';
 SET lock_timeout = '60s'; SET idle_in_transaction_session_timeout = 0; SET jit = off
 """
 
@@ -408,6 +444,15 @@ def _bare(type_: str) -> str:
     """A type without its modifier: `character varying(10)[]` -> `character varying[]`."""
     start, end = type_.find("("), type_.find(")")
     return type_ if start < 0 or type_.startswith('"') else type_[:start] + type_[end + 1 :]
+
+
+def _fits(given: str, mine: str) -> bool:
+    """Whether every value of a type has room in the same one with another modifier."""
+    (size, *scale), (room, *room_scale) = _size(given), _size(mine)
+    if _bare(mine).startswith("bit") and "varying" not in mine:
+        return size == room
+    digits, room_digits = sum(scale), sum(room_scale)
+    return digits <= room_digits and size - digits <= room - room_digits
 
 
 def _size(type_: str) -> tuple[int, ...]:
