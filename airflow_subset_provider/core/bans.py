@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 
 from airflow_subset_provider.core import sql
-from airflow_subset_provider.core.engines.base import Moved, Target
+from airflow_subset_provider.core.engines.base import Moved, Store
 from airflow_subset_provider.core.integrity import Integrity
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.relations import Relation
@@ -34,7 +34,7 @@ class Settlement:
         """Work by the rules of `integrity`, in its target's transaction under way."""
         self._integrity = integrity
         self._plan: Plan = integrity.plan
-        self._target: Target = integrity.target
+        self._target: Store = integrity.target
         self._banned: Keys = {}
         self.dropped: dict[TableName, int] = {}
         self.fetched: dict[TableName, Moved] = {}
@@ -92,13 +92,11 @@ class Settlement:
         gone = 0
         if table in banned:
             same = [rows.c[c.name].is_not_distinct_from(banned[table].c[c.name]) for c in self._key(table)]
-            gone += self._target.execute(sa.delete(rows).where(sql.exists(banned[table], same, rows)))
+            gone += self._target.delete(table, [sql.exists(banned[table], same, rows)])
         for relation in self._rigid(table):
             if relation.key.parent in banned:
                 parent = banned[relation.key.parent]
-                gone += self._target.execute(
-                    sa.delete(rows).where(sql.exists(parent, sql.match(relation.key, rows, parent), rows))
-                )
+                gone += self._target.delete(table, [sql.exists(parent, sql.match(relation.key, rows, parent), rows)])
         return gone
 
     def _rigid(self, table: TableName) -> list[Relation]:
@@ -129,15 +127,17 @@ class Settlement:
             if strict:
                 reasons.append(sa.and_(*integrity.cut(relation, n)))
             if (strict or relation in self._rigid(table)) and to_fresh is not None:
+                to_fresh = self._target.reading(to_fresh)
                 reasons.append(sql.exists(to_fresh, sql.match(relation.key, rows, to_fresh), rows))
             if relation in self._rigid(table) and relation.key.parent in integrity.banned:
-                banned = integrity.banned[relation.key.parent]
+                banned = self._target.reading(integrity.banned[relation.key.parent])
                 reasons.append(sql.exists(banned, sql.match(relation.key, rows, banned), rows))
         if not reasons:
             return 0
         key = [c.name for c in self._key(table)]
-        known = [rows.c[c].is_not_distinct_from(fresh[table].c[c]) for c in key]
+        noted = self._target.reading(fresh[table])
+        known = [rows.c[c].is_not_distinct_from(noted.c[c]) for c in key]
         wanted = integrity.here.select(table, key).where(
-            sa.or_(*reasons), sa.or_(*(rows.c[c].is_not(None) for c in key)), ~sql.exists(fresh[table], known, rows)
+            sa.or_(*reasons), sa.or_(*(rows.c[c].is_not(None) for c in key)), ~sql.exists(noted, known, rows)
         )
         return self._target.execute(sa.insert(fresh[table]).from_select(key, wanted.distinct()))

@@ -82,7 +82,8 @@ def check_target(plan: Plan, source: Source, target: Target, found: Schema, repl
 
 
 def _foreign_rows(target: Target, tables: list[TableName]) -> list[Fault]:
-    strangers = [t for t in target.occupied(tables) if t not in State(target).written()]
+    written = State(target).written()
+    strangers = [t for t in target.occupied(tables) if target.located(t) not in written]
     return [
         Fault(
             f"{table} holds rows that no subset run wrote",

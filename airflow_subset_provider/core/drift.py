@@ -55,6 +55,8 @@ def _keys(old: Table, new: Table) -> Iterator[Fault]:
         yield Fault(f"{'primary' if primary else 'unique'} key added ({', '.join(columns)})", str(old.name))
     for columns, primary in sorted(was - now):
         yield Fault(f"{'primary' if primary else 'unique'} key dropped ({', '.join(columns)})", str(old.name))
+    if was == now and {k.name for k in old.keys} != {k.name for k in new.keys}:
+        yield Fault("keys renamed", str(old.name))
     if was == now and (old.partitions, old.inherited, old.engine) != (new.partitions, new.inherited, new.engine):
         yield Fault("partitions or storage changed", str(old.name))
 

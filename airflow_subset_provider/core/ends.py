@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from airflow_subset_provider.core import engines
 from airflow_subset_provider.core.engines.base import Endpoint, Session, Source, Target
 from airflow_subset_provider.core.schema import Schema
-from airflow_subset_provider.core.sql import Tables
 
 
 class Ends:
@@ -48,7 +47,7 @@ class Ends:
             engines.get(self._target_end.engine).target(self._target_end, self._purpose) as target,
             self._noted(target),
         ):
-            target.tables = Tables(self._schema)
+            target.use(self._schema)
             yield target
 
     @contextmanager

@@ -15,11 +15,18 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong: what, where (table, clause, foreign key, connection) and what to do."""
+    """One thing that is wrong: what, where (table, clause, foreign key, connection) and what to do.
+
+    Attributes:
+        clause: the user's SQL that the fault is in, where it is in one.
+        position: the character of the clause that the server stopped at, from 1; 0 where it does not say.
+    """
 
     what: str
     where: str = ""
     do: str = ""
+    clause: str = ""
+    position: int = 0
 
     def __str__(self) -> str:
         """Render as `where: what. do`."""

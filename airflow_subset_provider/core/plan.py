@@ -146,6 +146,11 @@ class Plan:
         found = [
             f"{r.key.label}: {r.note}" for r in self.relations if r.note and self.rule(r.key.child) is not Rule.SKIP
         ]
+        found += [
+            f"{t}: storage engine {engine} has neither transactions nor foreign keys: its rows may change while being read"
+            for t in self.copied
+            if (engine := self.schema[t].engine) not in ("", "InnoDB")
+        ]
         if not self.spec.referential_integrity:
             found.append("referential_integrity is off: foreign keys may not hold in the copy")
         return tuple(found)

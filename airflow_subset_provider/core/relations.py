@@ -92,7 +92,7 @@ def _checked(schema: Schema, key: ForeignKey, where: str) -> Iterator[ForeignKey
         return
     for a, b in zip(key.columns, key.parent_columns, strict=True):
         left, right = child.column(a), parent.column(b)
-        if left and right and _family(left.type) != _family(right.type):
+        if left and right and family(left.type) != family(right.type):
             yield Fault(
                 f"types do not agree: {key.child}.{a} is {left.type}, {key.parent}.{b} is {right.type}",
                 where,
@@ -106,8 +106,9 @@ INTEGERS = ("smallint", "integer", "bigint", "tinyint", "mediumint", "int")
 TEXTS = ("character varying", "character", "text", "varchar", "char", "bpchar", "citext", "public.citext")
 
 
-def _family(type_: str) -> str:
-    base = type_.split("(")[0].removesuffix(" unsigned").strip().lower()
+def family(type_: str) -> str:
+    """Types of one family compare; others do not, or not safely."""
+    base = type_.split(" CHARACTER SET ")[0].split("(")[0].removesuffix(" unsigned").strip().lower()
     return "integer" if base in INTEGERS else "text" if base in TEXTS else base
 
 

@@ -7,6 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 REPORT_VERSION = 1
+GUARANTEE = (
+    "Not one point in time: each component's rows are from one state of the source, those of different components from "
+    "different ones. Where rows changed in between, the references were healed, so none dangles."
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Report:
             (with referential integrity off: what was counted).
         sequences: how many were set behind their columns' values.
         seconds: from the start of prepare to the end of finish.
+        guarantee: of what state of the source the copy is.
     """
 
     run: str
@@ -68,6 +73,7 @@ class Report:
     warnings: tuple[str, ...]
     sequences: int
     seconds: float
+    guarantee: str = GUARANTEE
 
     @property
     def dangling(self) -> int:
@@ -96,7 +102,7 @@ class Report:
     @classmethod
     def from_dict(cls, shape: dict[str, Any]) -> Report:
         """Read what `as_dict` wrote."""
-        fields = {k: shape[k] for k in cls.__dataclass_fields__}
+        fields = {k: shape[k] for k in cls.__dataclass_fields__ if k in shape}
         fields["tables"] = tuple(TableReport(**t) for t in shape["tables"])
         fields["keys"] = tuple(KeyReport(**k) for k in shape["keys"])
         fields["warnings"] = tuple(shape["warnings"])

@@ -11,6 +11,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 CATALOG_VERSION = 1
@@ -168,11 +169,15 @@ class Schema:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash over everything that shapes a plan: not over estimates or the server's version."""
+        """A hash over all that shapes a plan: not over estimates, the server's version or the order of things."""
         shape = self._as_dict()
         del shape["server"]
         for table in shape["tables"]:
             del table["rows"]
+            table["keys"] = sorted(table["keys"], key=itemgetter("name"))
+        shape["schemas"].sort()
+        shape["tables"].sort(key=itemgetter("name"))
+        shape["foreign_keys"].sort(key=json.dumps)
         return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_json(self) -> str:

@@ -9,6 +9,7 @@ a primary key stay exact. A strongly connected component is one recursive walk.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import product
@@ -33,14 +34,26 @@ Selection = sa.Select[Any] | sa.CompoundSelect[Any]
 
 def extract(plan: Plan, table: TableName, flavour: Flavour) -> Selection:
     """The SELECT of all rows a table gets before references are looked at: relevant or whole; none for other rules."""
-    return Extract(plan, flavour).rows(table, [c.name for c in plan.schema[table].copied])
+    columns = plan.schema[table].copied
+    names = [c.name for c in columns]
+    made = Extract(plan, flavour)
+    rows = made.rows(table, names)
+    if made.shared and not flavour.shares_ctes:
+        rows = Extract(plan, flavour, made.shared).rows(table, names)
+    return sql.sent(rows, columns, flavour.sent)
 
 
 class Extract:
-    """One statement under construction: its CTEs are made once each."""
+    """One statement under construction: its CTEs are made once each.
 
-    def __init__(self, plan: Plan, flavour: Flavour) -> None:
+    Args:
+        held: ancestors whose CTEs the server must be kept from writing out at every place that reads them.
+    """
+
+    def __init__(self, plan: Plan, flavour: Flavour, held: frozenset[TableName] = frozenset()) -> None:
         """Start an empty statement."""
+        self._held = held
+        self._uses: Counter[TableName] = Counter()
         self.plan = plan
         self.flavour = flavour
         self.tables = sql.Tables(plan.schema)
@@ -138,11 +151,26 @@ class Extract:
 
     def keys(self, table: TableName) -> sa.CTE:
         """The relevant rows of a table as a CTE of the columns that others reference it by."""
+        self._uses[table] += 1
         if table not in self._keys:
             walked = self._keys_in_walk(table)
             rows = self.rows(table, self._tracked(table, identity=False)) if walked is None else walked
-            self._keys[table] = rows.cte(self.names.new(f"subset_{table.name}"))
+            self._keys[table] = self._cte(table, rows)
         return self._keys[table]
+
+    @property
+    def shared(self) -> frozenset[TableName]:
+        """The ancestors that are read in several places."""
+        return frozenset(table for table, n in self._uses.items() if n > 1)
+
+    def _cte(self, table: TableName, rows: Selection) -> sa.CTE:
+        name = self.names.new(f"subset_{table.name}")
+        if table not in self._held:
+            return rows.cte(name)
+        # A recursive CTE is worked out once, however often it is read; this one's recursion has no rows.
+        first, *others = _selects(rows)
+        start = first.cte(name, recursive=True)
+        return start.union_all(*others, sa.select(*start.c).where(sa.false()))
 
     def _keys_in_walk(self, table: TableName) -> sa.Select[Any] | None:
         component = self.plan.graph.component_of[table]
@@ -216,9 +244,8 @@ class Extract:
         ]
         if not seeds:
             return None
-        walk = Walk(
-            self.names.new(f"subset_cycle_{component.tables[0].name}"), tags, self.flavour.typed, self.flavour.lateral
-        )
+        name, flavour = self.names.new(f"subset_cycle_{component.tables[0].name}"), self.flavour
+        walk = Walk(name, tags, flavour.typed, flavour.lateral, flavour.most_members)
         inside = (r for r in self.plan.inside(component) if component.tables.index(r.key.child) in tags)
         steps = [self._step(component, relation, tags) for relation in inside]
         return walk, walk.cte(seeds, steps)
@@ -229,12 +256,10 @@ class Extract:
         end = component.tables.index(key.child)
         rows = self.tables[key.child]
 
-        def children(node: Node) -> sa.Select[Any]:
-            same = [rows.c[a] == node.c[b] for a, b in zip(key.columns, key.parent_columns, strict=True)]
-            columns = [c.name for c in tags[end]]
-            return self.tables.select(key.child, columns).where(*same, *sql.when(key, rows), *self.own(key.child))
-
-        return Step(component.tables.index(key.parent), end, children)
+        children = self.tables.select(key.child, [c.name for c in tags[end]])
+        children = children.where(*sql.when(key, rows), *self.own(key.child))
+        on = tuple((b, rows.c[a]) for a, b in zip(key.columns, key.parent_columns, strict=True))
+        return Step(component.tables.index(key.parent), end, children, on)
 
     def _column(self, table: TableName, name: str) -> Column:
         return self._columns[table, name]

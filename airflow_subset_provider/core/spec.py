@@ -11,7 +11,16 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from airflow_subset_provider.core.errors import Fault, RequestError
 
@@ -41,6 +50,34 @@ class Policy(StrEnum):
     DROP = "drop"
 
 
+Clause = Annotated[str, Field(min_length=1)]
+Percent = Annotated[str, Field(pattern=r"^\s*\d+(\.\d+)?\s*%\s*$")]
+Count = Annotated[int, Field(ge=0, strict=True)]
+
+
+def _amount(value: Any, check: ValidatorFunctionWrapHandler) -> str | int:
+    """One fault for a value that is neither, instead of one for each."""
+    try:
+        amount: str | int = check(value)
+        if isinstance(amount, int) or float(amount.strip().rstrip("%")) <= 100:
+            return amount
+    except ValidationError:
+        pass
+    raise PydanticCustomError("amount", 'neither a percentage such as "5%" nor a number of rows')
+
+
+def _parents(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return check(value)
+    except ValidationError:
+        message = "neither table.column nor, for a polymorphic reference, a mapping of values to table.column"
+        raise PydanticCustomError("parents", message) from None
+
+
+Amount = Annotated[Percent | Count, WrapValidator(_amount)]
+Parents = Annotated[str | dict[str, str], WrapValidator(_parents)]
+
+
 class RelationSpec(BaseModel):
     """Settings of the foreign keys that one pattern matches, or the declaration of a virtual one.
 
@@ -56,7 +93,7 @@ class RelationSpec(BaseModel):
 
     follow: bool | None = None
     references: Policy | None = None
-    to: str | dict[str, str] | None = None
+    to: Parents | None = None
     type: str | None = None
 
     @model_validator(mode="after")
@@ -64,11 +101,6 @@ class RelationSpec(BaseModel):
         if (self.type is not None) != isinstance(self.to, dict):
             raise ValueError('a polymorphic reference needs both "type" (a column) and "to" (value -> table.column)')
         return self
-
-
-Clause = Annotated[str, Field(min_length=1)]
-Percent = Annotated[str, Field(pattern=r"^\s*\d+(\.\d+)?\s*%\s*$")]
-Count = Annotated[int, Field(ge=0, strict=True)]
 
 
 class Spec(BaseModel):
@@ -84,6 +116,7 @@ class Spec(BaseModel):
         sample: table -> "5%" or a number of rows; deterministic, combined with the table's filter by AND.
         seed: chooses another sample of the same size.
         referential_integrity: off: filters apply to their own tables only and no reference is looked at.
+        whole_limit: tables with more rows (as the source estimates) are copied whole only if `tables` names them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -94,12 +127,13 @@ class Spec(BaseModel):
     tables: dict[str, Rule] = {}
     references: Policy = Policy.INCLUDE
     relations: dict[str, RelationSpec] = {}
-    sample: dict[str, Percent | Count] = {}
+    sample: dict[str, Amount] = {}
     seed: int = 0
     referential_integrity: bool = True
+    whole_limit: Annotated[int, Field(ge=0)] = 10_000_000
 
     @classmethod
-    def of(cls, **fields: Any) -> Spec:
+    def of(cls, **fields: Any) -> Self:
         """Validate the fields together.
 
         Raises:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import UserDefinedType
 
-from airflow_subset_provider.core.schema import ForeignKey, Schema, Table, TableName
+from airflow_subset_provider.core.schema import Column, ForeignKey, Schema, Table, TableName
 
 Rows = sa.FromClause
 Condition = sa.ColumnElement[bool]
@@ -38,6 +39,18 @@ class ServerType(UserDefinedType[Any]):
         return sa.types.String() if isinstance(value, str) else sa.types.NullType()
 
 
+class Only(sa.TableClause):
+    """A table that others inherit from, read and written without them."""
+
+    inherit_cache = True
+
+
+@compiles(Only)
+def _without_heirs(table: Only, compiler: Any, **how: Any) -> str:
+    text: str = compiler.visit_table(table, **how)
+    return f"ONLY {text}" if text else text
+
+
 class Tables:
     """The tables of a schema as FROM clauses, under the names they have on one side of the copy."""
 
@@ -56,16 +69,13 @@ class Tables:
     def _make(self, table: Table) -> sa.TableClause:
         where = self._located(table.name)
         columns = (sa.column(quoted(c.name), ServerType(c.type)) for c in table.columns)
-        return sa.table(quoted(where.name), *columns, schema=quoted(where.schema) if where.schema else None)
+        kind = Only if table.inherited else sa.TableClause
+        return kind(quoted(where.name), *columns, schema=quoted(where.schema) if where.schema else None)
 
     def select(self, name: TableName, columns: Iterable[str] | Iterable[sa.ColumnElement[Any]]) -> sa.Select[Any]:
-        """SELECT these columns FROM the table alone, without what inherits from it."""
+        """SELECT these columns FROM the table."""
         table = self[name]
-        picked = [table.c[c] if isinstance(c, str) else c for c in columns]
-        statement = sa.select(*picked).select_from(table)
-        if self.schema[name].inherited:
-            statement = statement.with_hint(table, "ONLY", "postgresql")
-        return statement
+        return sa.select(*(table.c[c] if isinstance(c, str) else c for c in columns)).select_from(table)
 
 
 def quoted(name: str) -> sa.sql.quoted_name:
@@ -97,6 +107,22 @@ def is_reference(key: ForeignKey, child: Rows) -> list[Condition]:
 def exists(rows: Rows, conditions: Sequence[Condition], outer: Rows) -> sa.Exists:
     """EXISTS (SELECT 1 FROM rows WHERE conditions), with `outer` taken from the enclosing statement."""
     return sa.select(ONE).select_from(rows).where(*conditions).correlate(outer).exists()
+
+
+def sent(
+    rows: sa.Select[Any] | sa.CompoundSelect[Any],
+    columns: Sequence[Column],
+    how: Callable[[sa.ColumnElement[Any], Column], sa.ColumnElement[Any]],
+) -> sa.Select[Any] | sa.CompoundSelect[Any]:
+    """The same rows with every column, in this order, as `how` gives it."""
+    if isinstance(rows, sa.CompoundSelect):
+        return sa.union_all(*(sent(part, columns, how) for part in rows.selects))  # type: ignore[arg-type]
+    plain = list(rows.selected_columns)
+    values = [how(value, column) for value, column in zip(plain, columns, strict=True)]
+    if all(a is b for a, b in zip(values, plain, strict=True)):
+        return rows
+    named = [a if a is b else a.label(quoted(c.name)) for a, b, c in zip(values, plain, columns, strict=True)]
+    return rows.with_only_columns(*named, maintain_column_froms=True)
 
 
 def any_of(selects: Sequence[sa.Select[Any]]) -> sa.Select[Any] | sa.CompoundSelect[Any]:

@@ -11,41 +11,54 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cache
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
 
 from airflow_subset_provider.core.engines.base import Suspended, Target
 from airflow_subset_provider.core.errors import Fault, LockedError
 from airflow_subset_provider.core.schema import TableName
 
-SCHEMA = "airflow_subset"
-
-_meta = sa.MetaData(schema=SCHEMA)
+MODEL = sa.MetaData()
 LOCK = sa.Table(
     "run_lock",
-    _meta,
+    MODEL,
     sa.Column("one", sa.SmallInteger, primary_key=True, autoincrement=False),
     sa.Column("run", sa.String(500), nullable=False),
     sa.Column("taken", sa.String(40), nullable=False),
 )
 SUSPENDED = sa.Table(
     "suspended",
-    _meta,
+    MODEL,
     sa.Column("table_schema", sa.String(64), primary_key=True),
     sa.Column("table_name", sa.String(64), primary_key=True),
     sa.Column("kind", sa.String(20), primary_key=True),
     sa.Column("name", sa.String(64), primary_key=True),
-    sa.Column("definition", sa.Text, nullable=False),
+    sa.Column("definition", sa.Text().with_variant(mysql.LONGTEXT(), "mysql"), nullable=False),
     sa.Column("validated", sa.SmallInteger, nullable=False),
 )
 TABLES = sa.Table(
     "tables",
-    _meta,
+    MODEL,
     sa.Column("table_schema", sa.String(64), primary_key=True),
     sa.Column("table_name", sa.String(64), primary_key=True),
     sa.Column("run", sa.String(500), nullable=False),
     sa.Column("stats", sa.Text, nullable=False),
 )
+# Names are compared as they are spelled, and the state is undone with the rows it speaks of.
+ON_MYSQL: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
+
+
+@cache
+def _placed(schema: str, prefix: str) -> dict[str, sa.Table]:
+    """The state tables under the names they have in one target."""
+    here = sa.MetaData(schema=schema)
+    return {
+        table.name: sa.Table(f"{prefix}{table.name}", here, *[c._copy() for c in table.columns], **ON_MYSQL)
+        for table in MODEL.sorted_tables
+    }
 
 
 @dataclass(frozen=True)
@@ -80,12 +93,15 @@ class State:
     def __init__(self, target: Target) -> None:
         """Look at the target's state tables; nothing is read or made yet."""
         self._target = target
+        self._schema, prefix = target.state_home
+        tables = _placed(self._schema, prefix)
+        self._lock, self._suspended, self._tables = (tables[t.name] for t in (LOCK, SUSPENDED, TABLES))
 
     def create(self) -> None:
         """Make the state tables where they are missing, and hold them until the transaction ends."""
         self._target.lock_state()
-        self._target.execute(sa.schema.CreateSchema(SCHEMA, if_not_exists=True))
-        for table in _meta.sorted_tables:
+        self._target.execute(sa.schema.CreateSchema(self._schema, if_not_exists=True))
+        for table in (self._lock, self._suspended, self._tables):
             self._target.execute(sa.schema.CreateTable(table, if_not_exists=True))
 
     def exists(self) -> bool:
@@ -93,13 +109,17 @@ class State:
         columns = (sa.column("table_schema", sa.String), sa.column("table_name", sa.String))
         found = sa.table("tables", *columns, schema="information_schema")
         names = sa.select(sa.func.count()).select_from(found)
-        return bool(self._target.value(names.where(found.c.table_schema == SCHEMA, found.c.table_name == TABLES.name)))
+        return bool(
+            self._target.value(
+                names.where(found.c.table_schema == self._schema, found.c.table_name == self._tables.name)
+            )
+        )
 
     # -- the lock
 
     def holder(self) -> str | None:
         """The run that holds the lock."""
-        rows = self._target.rows(sa.select(LOCK.c.run)) if self.exists() else []
+        rows = self._target.rows(sa.select(self._lock.c.run)) if self.exists() else []
         return rows[0][0] if rows else None
 
     def lock(self, run: str, alive: Callable[[str, datetime], bool]) -> None:
@@ -111,13 +131,13 @@ class State:
         Raises:
             LockedError: another run that is alive holds it.
         """
-        for holder, taken in self._target.rows(sa.select(LOCK.c.run, LOCK.c.taken)):
+        for holder, taken in self._target.rows(sa.select(self._lock.c.run, self._lock.c.taken)):
             if holder != run and alive(holder, datetime.fromisoformat(taken)):
                 raise LockedError(
                     Fault(f"run {holder!r} is writing this target", self._target.label, "Wait for its end.")
                 )
-        self._target.execute(sa.delete(LOCK))
-        self._target.execute(sa.insert(LOCK).values(one=1, run=run, taken=datetime.now(UTC).isoformat()))
+        self._target.execute(sa.delete(self._lock))
+        self._target.execute(sa.insert(self._lock).values(one=1, run=run, taken=datetime.now(UTC).isoformat()))
 
     def hold(self, run: str) -> None:
         """Make sure that the run holds the lock, and keep it from being taken over until the transaction ends.
@@ -125,7 +145,7 @@ class State:
         Raises:
             LockedError: it does not: it ended, or another run took over.
         """
-        rows = self._target.rows(sa.select(LOCK.c.run).with_for_update(read=True))
+        rows = self._target.rows(sa.select(self._lock.c.run).with_for_update(read=True))
         if not rows or rows[0][0] != run:
             now = f"run {rows[0][0]!r} does" if rows else "nobody does"
             raise LockedError(
@@ -136,7 +156,7 @@ class State:
 
     def release(self, run: str) -> bool:
         """Give the lock up; False when the run did not hold it."""
-        return self._target.execute(sa.delete(LOCK).where(LOCK.c.run == run)) > 0
+        return self._target.execute(sa.delete(self._lock).where(self._lock.c.run == run)) > 0
 
     # -- what is out of force
 
@@ -152,11 +172,11 @@ class State:
                 "validated": int(item.validated),
             }
             self.forget_suspended(item)
-            self._target.execute(sa.insert(SUSPENDED).values(**row))
+            self._target.execute(sa.insert(self._suspended).values(**row))
 
     def suspended(self) -> list[Suspended]:
         """All things out of force, in order of table and name."""
-        c = SUSPENDED.c
+        c = self._suspended.c
         rows = self._target.rows(
             sa.select(c.table_schema, c.table_name, c.kind, c.name, c.definition, c.validated).order_by(
                 c.kind, c.table_schema, c.table_name, c.name
@@ -166,9 +186,9 @@ class State:
 
     def forget_suspended(self, item: Suspended) -> None:
         """It is back in force."""
-        c = SUSPENDED.c
+        c = self._suspended.c
         self._target.execute(
-            sa.delete(SUSPENDED).where(
+            sa.delete(self._suspended).where(
                 c.table_schema == item.table.schema,
                 c.table_name == item.table.name,
                 c.kind == item.kind,
@@ -179,28 +199,35 @@ class State:
     # -- the tables a run wrote
 
     def written(self) -> set[TableName]:
-        """Tables whose rows a subset run wrote."""
+        """Tables whose rows a subset run wrote, by their names in the target."""
         if not self.exists():
             return set()
-        return {TableName(s, t) for s, t in self._target.rows(sa.select(TABLES.c.table_schema, TABLES.c.table_name))}
+        return {
+            TableName(s, t)
+            for s, t in self._target.rows(sa.select(self._tables.c.table_schema, self._tables.c.table_name))
+        }
 
     def start_tables(self, run: str, tables: Iterable[TableName]) -> None:
         """Mark the tables as this run's, with nothing done yet."""
         for table in tables:
             self.note_stats(run, table, Stats())
 
-    def stats(self, run: str) -> dict[TableName, Stats]:
-        """What the run did to each table so far."""
-        c = TABLES.c
-        rows = self._target.rows(sa.select(c.table_schema, c.table_name, c.stats).where(c.run == run))
-        return {TableName(s, t): Stats(**json.loads(text)) for s, t, text in rows}
+    def stats(self, run: str | None = None) -> dict[TableName, Stats]:
+        """What the run did to each table so far; without one, what the last run of each table did."""
+        c = self._tables.c
+        noted = sa.select(c.table_schema, c.table_name, c.stats)
+        rows = self._target.rows(noted if run is None else noted.where(c.run == run))
+        names = {self._target.located(t.name): t.name for t in self._target.tables.schema.tables}
+        found = {TableName(s, t): Stats(**json.loads(text)) for s, t, text in rows}
+        return {names.get(here, here): stats for here, stats in found.items()}
 
     def note_stats(self, run: str, table: TableName, stats: Stats) -> None:
         """Replace what is noted of a table."""
-        c = TABLES.c
-        here = (c.table_schema == table.schema, c.table_name == table.name)
-        self._target.execute(sa.delete(TABLES).where(*here))
+        c = self._tables.c
+        place = self._target.located(table)
+        here = (c.table_schema == place.schema, c.table_name == place.name)
+        self._target.execute(sa.delete(self._tables).where(*here))
         text = json.dumps(asdict(stats))
         self._target.execute(
-            sa.insert(TABLES).values(table_schema=table.schema, table_name=table.name, run=run, stats=text)
+            sa.insert(self._tables).values(table_schema=place.schema, table_name=place.name, run=run, stats=text)
         )

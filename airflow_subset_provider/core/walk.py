@@ -23,12 +23,19 @@ class Step:
     """From nodes of one tag to nodes of another.
 
     Attributes:
-        rows: for the walk as a FROM clause, the SELECT of the next node's columns with its join condition to the walk.
+        rows: SELECT of the next node's columns from the table that is read, wherever the walk is.
+        on: a column of the node, and what of the table equals it.
     """
 
     start: int
     end: int
-    rows: Callable[[Node], sa.Select[Any]]
+    rows: sa.Select[Any]
+    on: tuple[tuple[str, sa.ColumnElement[Any]], ...]
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The node's columns that it hangs on."""
+        return frozenset(name for name, _ in self.on)
 
 
 class Node:
@@ -57,6 +64,8 @@ class Walk:
         tags: the columns of each tag's nodes, by tag.
         typed: an expression made to have exactly a column's type; with None, a NULL of that type.
         lateral: whether all steps must go into one LATERAL.
+        most_members: with more steps than that, all go into one member, which reads its next rows from a union of
+            all tables' edges.
     """
 
     def __init__(
@@ -65,9 +74,11 @@ class Walk:
         tags: Mapping[int, Sequence[Column]],
         typed: Callable[[sa.ColumnElement[Any] | None, Column], sa.ColumnElement[Any]],
         lateral: bool,
+        most_members: int,
     ) -> None:
         """Nothing is built until `cte`."""
-        self._name, self._tags, self._typed, self._lateral = name, tags, typed, lateral
+        self._name, self._tags, self._typed = name, tags, typed
+        self._lateral, self._most_members = lateral, most_members
 
     def node(self, walk: Rows, tag: int) -> Node:
         """The walk's nodes of one tag."""
@@ -84,10 +95,56 @@ class Walk:
         walk = start.cte(self._name, recursive=bool(steps))
         if not steps:
             return walk
-        return walk.union(*([self._all_in_one(walk, steps)] if self._lateral else self._members(walk, steps)))
+        if self._lateral:
+            return walk.union(self._all_in_one(walk, steps))
+        few = len(steps) <= self._most_members
+        return walk.union(*(self._members(walk, steps) if few else self._over_edges(walk, steps)))
+
+    def _over_edges(self, walk: sa.CTE, steps: Sequence[Step]) -> list[sa.Select[Any]]:
+        """One member for all steps (a few, where nodes of one tag are left by several keys): no index of a table is used.
+
+        An edge has, beside what it starts from and leads to, one column for each column of a node that any edge hangs on; all
+        but its own are NULL, in the walk as well, so that one null-safe comparison of all columns joins all kinds.
+        """
+        ways: dict[int, list[frozenset[str]]] = {}
+        groups: dict[int, list[Step]] = {}
+        for step in steps:
+            known = ways.setdefault(step.start, [])
+            if step.columns not in known:
+                known.append(step.columns)
+            groups.setdefault(known.index(step.columns), []).append(step)
+        return [self._by_edges(walk, n, group) for n, group in groups.items()]
+
+    def _by_edges(self, walk: sa.CTE, number: int, steps: Sequence[Step]) -> sa.Select[Any]:
+        used = dict.fromkeys((step.start, name) for step in steps for name in sorted(step.columns))
+        places = {pair: f"on_{n}" for n, pair in enumerate(used)}
+        edges = sa.union_all(*(self._edge(step, places) for step in steps)).cte(f"{self._name}_edges_{number}")
+        same = [
+            self.node(walk, tag).c[name].is_not_distinct_from(edges.c[place]) for (tag, name), place in places.items()
+        ]
+        nodes = [edges.c[c.key] for c in walk.c]
+        return sa.select(*nodes).select_from(walk.join(edges, sa.and_(walk.c.tag == edges.c.start, *same)))
+
+    def _edge(self, step: Step, places: Mapping[tuple[int, str], str]) -> sa.Select[Any]:
+        on = dict(step.on)
+        columns = {(tag, c.name): c for tag, own in self._tags.items() for c in own}
+        hung = [
+            self._typed(on[name] if tag == step.start else None, columns[tag, name]).label(place)
+            for (tag, name), place in places.items()
+        ]
+        here = [value.is_not(None) for value in on.values()]
+        return self._tagged(step.end, step.rows.where(*here)).add_columns(
+            sa.literal_column(str(step.start)).label("start"), *hung
+        )
 
     def _members(self, walk: sa.CTE, steps: Sequence[Step]) -> list[sa.Select[Any]]:
-        return [self._step(walk, step).select_from(walk) for step in steps]
+        return [self._driven(walk, self._step(walk, step)) for step in steps]
+
+    def _driven(self, walk: sa.CTE, member: sa.Select[Any]) -> sa.Select[Any]:
+        """The walk first, its next rows by index: without statistics, MariaDB reads the whole table at every step."""
+        rows = next(rows for rows in member.get_final_froms() if rows is not walk)
+        joined = member.select_from(walk.join(rows, sa.true()))
+        return joined.prefix_with("STRAIGHT_JOIN", dialect="mysql")
 
     def _all_in_one(self, walk: sa.CTE, steps: Sequence[Step]) -> sa.Select[Any]:
         members = [self._step(walk, step).correlate(walk) for step in steps]
@@ -97,7 +154,8 @@ class Walk:
 
     def _step(self, walk: sa.CTE, step: Step) -> sa.Select[Any]:
         node = self.node(walk, step.start)
-        return self._tagged(step.end, step.rows(node).where(node.is_tag))
+        same = [value == node.c[name] for name, value in step.on]
+        return self._tagged(step.end, step.rows.where(*same, node.is_tag))
 
     def _tagged(self, tag: int, rows: sa.Select[Any]) -> sa.Select[Any]:
         """The same rows as `tag, k0_0, …`."""

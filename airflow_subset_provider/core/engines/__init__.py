@@ -11,6 +11,8 @@ from airflow_subset_provider.core.engines.base import Engine
 from airflow_subset_provider.core.errors import EndpointError, Fault
 
 _ENGINES = {
+    "mariadb": "airflow_subset_provider.core.engines.mysql:MariaDbEngine",
+    "mysql": "airflow_subset_provider.core.engines.mysql:MySqlEngine",
     "postgresql": "airflow_subset_provider.core.engines.postgresql:PostgresEngine",
 }
 

@@ -81,6 +81,9 @@ class Flavour(ABC):
 
     dialect: ClassVar[sa.Dialect]
     lateral: ClassVar[bool]
+    most_members: int = 1_000_000  # recursive members of one CTE
+    shares_ctes: ClassVar[bool] = True  # a CTE that is read in several places is worked out once
+    keys_hold: ClassVar[bool] = True  # a foreign key that the server calls validated has no row that breaks it
 
     def compile(self, statement: Statement | str) -> str:
         """The statement as the server gets it."""
@@ -100,6 +103,14 @@ class Flavour(ABC):
     def as_text(self, column: sa.ColumnElement[Any], type_: str) -> sa.ColumnElement[Any]:
         """A key's value as text that `keys` reads back without loss."""
 
+    def comparable(self, column: sa.ColumnElement[Any], type_: str) -> sa.ColumnElement[Any]:
+        """A text for a key: two are the same exactly when the server holds the keys equal; `keys` reads it back."""
+        return self.as_text(column, type_)
+
+    def sent(self, value: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
+        """A column's value as it leaves the source, where its plain form would lose something."""
+        return value
+
     @abstractmethod
     def keys(self, columns: Sequence[Column], rows: Sequence[tuple[str, ...]], name: str) -> sa.FromClause:
         """Keys as a table of these columns, written out in the statement."""
@@ -109,6 +120,11 @@ class Session(Flavour):
     """One connection to one end."""
 
     label: str
+
+    @property
+    def default_schemas(self) -> tuple[str, ...]:
+        """The schemas in scope when nobody names any."""
+        return ()
 
     @abstractmethod
     def rows(self, statement: Statement | str) -> list[tuple[Any, ...]]:
@@ -140,7 +156,7 @@ class Source(Session):
 
     @abstractmethod
     def clause_faults(self, table: TableName, clause: str, where: str) -> list[Fault]:
-        """What the server says against a WHERE clause on one table; nothing is run."""
+        """What the server says against a WHERE clause on one table, with the place in it; nothing is run."""
 
     @abstractmethod
     def statement_faults(self, statement: Statement | str, where: str) -> list[Fault]:
@@ -154,15 +170,26 @@ class Source(Session):
     def schema_dump(self, schemas: Sequence[str]) -> str:
         """SQL that makes these schemas' objects, without rows, owners or grants."""
 
+    # -- looking before copying: an engine that lacks these previews less
 
-class Target(Session):
-    """The writing end. Statements run in the transaction that `transaction` opens."""
+    def pages(self, statement: Statement | str, size: int = PAGE) -> Iterator[list[tuple[Any, ...]]]:
+        """A result in pages; belongs inside `snapshot`. Here: one page; an engine does better, flat in memory."""
+        if found := self.rows(statement):
+            yield found
+
+    def estimate(self, statement: Statement | str) -> int:
+        """How many rows the planner expects, without reading any; -1 where it cannot be asked."""
+        return -1
+
+    def indexes(self, schemas: Sequence[str]) -> dict[TableName, list[tuple[str, ...]]] | None:
+        """The columns of every index of the schemas' tables, in their order; None where it cannot be asked."""
+        return None
+
+
+class Store(Session):
+    """Where rows arrive and references are settled. Statements run in a transaction under way."""
 
     tables: Tables
-
-    @abstractmethod
-    def transaction(self) -> AbstractContextManager[None]:
-        """All or nothing."""
 
     @abstractmethod
     def savepoint(self) -> AbstractContextManager[None]:
@@ -171,6 +198,24 @@ class Target(Session):
     @abstractmethod
     def execute(self, statement: Statement | str) -> int:
         """Run one statement; the number of rows it touched."""
+
+    def delete(self, table: TableName, conditions: Sequence[Condition]) -> int:
+        """Delete the rows that satisfy all conditions, which may read the table itself; their number."""
+        return self.execute(sa.delete(self.tables[table]).where(*conditions))
+
+    def set_null(self, table: TableName, cuts: Sequence[tuple[Condition, Sequence[str]]]) -> int:
+        """Set columns to NULL where their condition held before any row was changed; the number of rows changed."""
+        rows = self.tables[table]
+        reasons: dict[str, list[Condition]] = {}
+        for condition, columns in cuts:
+            for column in columns:
+                reasons.setdefault(column, []).append(condition)
+        values = {c: sa.case((sa.or_(*conditions), sa.null()), else_=rows.c[c]) for c, conditions in reasons.items()}
+        return self.execute(sa.update(rows).values(values).where(sa.or_(*(condition for condition, _ in cuts))))
+
+    def reading(self, kept: sa.TableClause) -> sa.TableClause:
+        """A temporary table as it is now, for one of several places in a statement that read or write it."""
+        return kept
 
     @abstractmethod
     def pages(self, statement: sa.Select[Any], size: int = PAGE) -> Iterator[list[tuple[str, ...]]]:
@@ -191,6 +236,28 @@ class Target(Session):
     @abstractmethod
     def stage(self, name: str, statement: sa.Select[Any]) -> sa.TableClause:
         """A temporary table of a result, for the rest of the transaction; one of that name is replaced."""
+
+
+class Target(Store):
+    """The writing end: a store that is somebody's database, which must be made ready and put in order again.
+
+    Attributes:
+        state_home: where the run's state tables are: a schema, and what their names begin with.
+    """
+
+    state_home: tuple[str, str] = ("airflow_subset", "")
+
+    def use(self, schema: Schema) -> None:
+        """Know the tables of the copy, by the source's names."""
+        self.tables = Tables(schema, self.located)
+
+    def located(self, table: TableName) -> TableName:
+        """A table of the copy under its name on this side."""
+        return table
+
+    @abstractmethod
+    def transaction(self) -> AbstractContextManager[None]:
+        """All or nothing."""
 
     # -- before and after
 
@@ -219,8 +286,12 @@ class Target(Session):
         """Hold the state tables against every other writer until the transaction ends."""
 
     @abstractmethod
-    def suspend(self, tables: Sequence[TableName]) -> list[Suspended]:
-        """Put foreign keys of and to the tables, and their triggers, out of force."""
+    def suspendable(self, tables: Sequence[TableName]) -> list[Suspended]:
+        """The foreign keys of and to the tables, and their triggers, as far as they must be out of force during a run."""
+
+    @abstractmethod
+    def suspend(self, items: Sequence[Suspended]) -> None:
+        """Put them out of force; they are written down by now."""
 
     @abstractmethod
     def restore(self, item: Suspended, validate: bool) -> bool:
@@ -247,7 +318,7 @@ class Engine(ABC):
     """One kind of database."""
 
     name: ClassVar[str]
-    default_schemas: ClassVar[tuple[str, ...]]
+    family: ClassVar[str]  # engines of one family copy to each other
     flavour: ClassVar[Flavour]
 
     @abstractmethod

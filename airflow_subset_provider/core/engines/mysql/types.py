@@ -146,6 +146,15 @@ def as_text(value: sa.ColumnElement[Any], type_: Type) -> sa.ColumnElement[Any]:
     return cast(value, "CHAR")
 
 
+def comparable(value: sa.ColumnElement[Any], type_: Type) -> sa.ColumnElement[Any]:
+    """Such a text that two keys are equal for the server when their texts are, as far as case and trailing spaces go."""
+    if type_.kind is Kind.DECIMAL:
+        return cast(cast(value, "DECIMAL(65, 30)"), "CHAR")
+    if type_.kind is Kind.TEXT and type_.collation.endswith("_ci"):
+        return sa.func.hex(sa.func.lower(sa.func.rtrim(value)))
+    return as_text(value, type_)
+
+
 def literal(text: str | None, type_: Type) -> str:
     """The SQL of a value that `as_text` gave, of the column's own type, character set and collation."""
     if text is None:

@@ -1,0 +1,210 @@
+"""The options that several commands share, as groups: a command takes a group as one argument.
+
+`takes` spreads the groups of a command's signature into options of their own, so that each is written down once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
+from inspect import Parameter, Signature, signature
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from airflow_subset_provider.cli import ends, spec_file
+from airflow_subset_provider.core.engines.base import Endpoint
+from airflow_subset_provider.core.errors import Fault, RequestError
+from airflow_subset_provider.core.schema import Schema
+from airflow_subset_provider.core.spec import Others, Policy, Spec
+
+WHERE = "ENDS"
+WHAT = "REQUEST"
+
+
+def takes(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a command of a function whose parameters may be option groups (dataclasses)."""
+    hints = get_type_hints(function, include_extras=True)
+    own = signature(function).parameters
+    groups = {name: hints[name] for name in own if is_dataclass(hints[name])}
+    spread = [
+        Parameter(f.name, Parameter.KEYWORD_ONLY, default=f.default, annotation=found[f.name])
+        for group in groups.values()
+        for found in [get_type_hints(group, include_extras=True)]
+        for f in fields(group)
+    ]
+    plain = [p.replace(kind=Parameter.KEYWORD_ONLY, annotation=hints[n]) for n, p in own.items() if n not in groups]
+
+    def command(**given: Any) -> None:
+        made = {name: group(**{f.name: given.pop(f.name) for f in fields(group)}) for name, group in groups.items()}
+        function(**made, **given)
+
+    command.__name__, command.__doc__ = function.__name__, function.__doc__
+    command.__annotations__ = {p.name: p.annotation for p in (*plain, *spread)}
+    command.__signature__ = Signature([*plain, *spread])  # type: ignore[attr-defined]
+    return command
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where to read."""
+
+    source: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SUBSET_SOURCE",
+            metavar="URL",
+            rich_help_panel=WHERE,
+            help="The source: postgresql://user@host:port/database or mysql://… A password in it can be seen in the "
+            "list of processes: put the URL into the environment, or the password where the driver looks for it.",
+        ),
+    ] = None
+    source_conn: Annotated[
+        str | None, typer.Option(metavar="ID", rich_help_panel=WHERE, help="The source, as a connection of Airflow.")
+    ] = None
+
+    def needed(self) -> Endpoint:
+        """The endpoint."""
+        return ends.endpoint(self.source, self.source_conn, "source")
+
+    def given(self) -> Endpoint | None:
+        """The endpoint, if the user named one."""
+        return ends.maybe_endpoint(self.source, self.source_conn)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to write."""
+
+    target: Annotated[
+        str | None,
+        typer.Option(envvar="SUBSET_TARGET", metavar="URL", rich_help_panel=WHERE, help="The target, like --source."),
+    ] = None
+    target_conn: Annotated[
+        str | None, typer.Option(metavar="ID", rich_help_panel=WHERE, help="The target, as a connection of Airflow.")
+    ] = None
+
+    def needed(self) -> Endpoint:
+        """The endpoint."""
+        return ends.endpoint(self.target, self.target_conn, "target")
+
+
+Schemas = Annotated[
+    list[str] | None,
+    typer.Option("--schema", metavar="NAME", rich_help_panel=WHAT, help="A schema in scope; may be repeated."),
+]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", dir_okay=False, metavar="FILE", help="Where to write; default: stdout.")
+]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to copy: a spec file, and options that add to it or overrule it."""
+
+    spec: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=WHAT,
+            help="A YAML or TOML file with the fields of SubsetOperator; `airflow-subset schema` describes it.",
+        ),
+    ] = None
+    filters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter", "-f", metavar="'TABLE: CLAUSE'", rich_help_panel=WHAT, help="A WHERE clause; may be repeated."
+        ),
+    ] = None
+    schemas: Schemas = None
+    others: Annotated[
+        Others | None, typer.Option(rich_help_panel=WHAT, help="The rule of tables that no filter reaches.")
+    ] = None
+    tables: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--table",
+            metavar="'PATTERN: RULE'",
+            rich_help_panel=WHAT,
+            help="relevant, whole, referenced or skip, for the tables a pattern matches; may be repeated.",
+        ),
+    ] = None
+    references: Annotated[
+        Policy | None,
+        typer.Option(rich_help_panel=WHAT, help="What becomes of a reference to a row that is not kept."),
+    ] = None
+    samples: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sample", metavar="'TABLE: 5%'", rich_help_panel=WHAT, help="A share or number of rows; may be repeated."
+        ),
+    ] = None
+    whole_limit: Annotated[
+        int | None,
+        typer.Option(metavar="ROWS", rich_help_panel=WHAT, help="Larger tables are copied whole only if named."),
+    ] = None
+    catalog: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", rich_help_panel=WHAT, help="The schema, from a file that `reflect` wrote."),
+    ] = None
+
+    @cached_property
+    def file(self) -> spec_file.SpecFile:
+        """The spec file with the options put in."""
+        fields = spec_file.read(self.spec) if self.spec else {}
+        for name, texts in (("filters", self.filters), ("tables", self.tables), ("sample", self.samples)):
+            if texts:
+                fields[name] = {**(fields.get(name) or {}), **dict(_pair(text, name) for text in texts)}
+        said = {
+            "schemas": self.schemas,
+            "others": self.others,
+            "references": self.references,
+            "whole_limit": self.whole_limit,
+            "catalog": None if self.catalog is None else str(self.catalog),
+        }
+        return spec_file.SpecFile.of(**fields | {name: value for name, value in said.items() if value})
+
+    @property
+    def wanted(self) -> Spec:
+        """The request as the core takes it."""
+        return self.file.request
+
+    def schema(self, source: Endpoint | None) -> Schema:
+        """From the catalog file, else from the source."""
+        if self.file.catalog:
+            return read_catalog(Path(self.file.catalog))
+        if source is None:
+            raise typer.BadParameter("say where the schema comes from: --catalog FILE, or a source")
+        from airflow_subset_provider.core import run
+
+        return run.reflect(source, self.wanted.schemas)
+
+
+def _pair(text: str, setting: str) -> tuple[str, str | int]:
+    name, colon, value = (part.strip() for part in text.partition(":"))
+    if not colon or not name or not value:
+        raise typer.BadParameter(f"{text!r} is not of the form 'NAME: VALUE' ({setting})")
+    return name, int(value) if setting == "sample" and value.isdigit() else value
+
+
+def read_catalog(path: Path) -> Schema:
+    """A catalog file.
+
+    Raises:
+        RequestError: it is none.
+    """
+    try:
+        return Schema.from_json(path.read_text(encoding="utf-8"))
+    except (ValueError, KeyError, TypeError) as error:
+        fault = Fault(f"is not a catalog of this version: {error}", str(path), "Make it anew: airflow-subset reflect.")
+        raise RequestError(fault) from None
+
+
+def write(text: str, output: Path | None) -> None:
+    """To a file, or to stdout."""
+    if output is None:
+        typer.echo(text, nl=not text.endswith("\n"))
+    else:
+        output.write_text(text if text.endswith("\n") else f"{text}\n", encoding="utf-8")

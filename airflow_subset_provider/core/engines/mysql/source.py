@@ -1,0 +1,187 @@
+"""The read-only end on MySQL and MariaDB: checks before a run, and the one connection that reads rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import groupby, takewhile
+from typing import Any
+
+import MySQLdb
+import sqlalchemy as sa
+
+from airflow_subset_provider.core.engines.base import PAGE, Endpoint, Source, Statement
+from airflow_subset_provider.core.engines.mysql import triggers
+from airflow_subset_provider.core.engines.mysql.errors import DENIED, code_of, translated, words_of
+from airflow_subset_provider.core.engines.mysql.session import MySqlSession, values
+from airflow_subset_provider.core.errors import EndpointError, Fault
+from airflow_subset_provider.core.schema import Schema, Table, TableName
+
+UNKNOWN_COLUMN = 1054
+
+INDEXES = """
+SELECT TABLE_SCHEMA, TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX, COLUMN_NAME, SUB_PART
+FROM information_schema.STATISTICS WHERE TABLE_SCHEMA IN ({schemas})
+"""
+
+
+class MySqlSource(MySqlSession, Source):
+    """A read-only session."""
+
+    def __init__(self, endpoint: Endpoint, purpose: str) -> None:
+        """Connect and give up writing."""
+        super().__init__(endpoint, purpose)
+        with translated(self.label):
+            self.run("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            self.run("SET SESSION TRANSACTION READ ONLY")
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """One consistent read of all InnoDB tables; other engines have none (MySQL manual 15.3.1)."""
+        with translated(self.label):
+            self.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+        try:
+            yield
+        finally:
+            with suppress(MySQLdb.Error):
+                self.run("ROLLBACK")
+
+    # -- checks
+
+    def clause_faults(self, table: TableName, clause: str, where: str) -> list[Fault]:
+        """Let the server prepare the clause bare and in brackets: only one whole expression passes both.
+
+        Bare, `a) OR (b` fails; in brackets, `a; b`, `a ORDER BY b` and `a UNION …` fail. PREPARE takes one statement and runs
+        nothing (MySQL manual 15.5.1); as it takes `?` for a parameter, EXPLAIN must accept the clause as well.
+        """
+        head = f"SELECT 1 FROM {self.quote(*table)} WHERE "
+        error = (
+            self._prepared(f"{head}({clause}\n)")
+            or self._prepared(f"{head}{clause}\n")
+            or self._explained(f"{head}({clause}\n)")
+        )
+        if error is None:
+            return []
+        return [Fault(f"{words_of(error)} in filter {clause!r}", where, _advice(error))]
+
+    def statement_faults(self, statement: Statement | str, where: str) -> list[Fault]:
+        """Let the server prepare it."""
+        error = self._prepared(self.compile(statement))
+        return [] if error is None else [Fault(words_of(error), where)]
+
+    def _prepared(self, statement: str) -> MySQLdb.Error | None:
+        try:
+            self.run(f"PREPARE subset_check FROM {self.literal(statement)}")
+            self.run("DEALLOCATE PREPARE subset_check")
+        except MySQLdb.Error as error:
+            return self._lasting(error)
+        return None
+
+    def _explained(self, statement: str) -> MySQLdb.Error | None:
+        """Several statements in one text are switched off for this connection."""
+        try:
+            self.run(f"EXPLAIN {statement}")
+        except MySQLdb.Error as error:
+            return self._lasting(error)
+        return None
+
+    def _lasting(self, error: MySQLdb.Error) -> MySQLdb.Error:
+        """The error itself, unless it speaks of the connection and not of the statement.
+
+        Raises:
+            SubsetError: it does.
+        """
+        with translated(self.label):
+            self.connection.ping()
+        return error
+
+    def unreadable(self, tables: Sequence[Table]) -> list[Fault]:
+        """Ask for no row of each; rights on some columns only are not enough."""
+        return [fault for table in tables for fault in self._unreadable(table)]
+
+    def _unreadable(self, table: Table) -> Iterator[Fault]:
+        columns = ", ".join(self.quote(c.name) for c in table.copied) or "1"
+        error = self._prepared(f"SELECT {columns} FROM {self.quote(*table.name)}")
+        if error is not None and code_of(error) in DENIED:
+            yield self._closed(table.name)
+        elif error is not None:
+            yield Fault(words_of(error), f"{self.label}, {table.name}")
+
+    def reflect(self, schemas: Sequence[str]) -> Schema:
+        """From information_schema, which leaves out tables that this user has no right on.
+
+        Raises:
+            EndpointError: such a table is referenced by one in scope: a copy without it would hold together by luck only.
+        """
+        found = super().reflect(schemas)
+        absent = sorted({k.parent for k in found.foreign_keys if k.parent.schema in schemas and k.parent not in found})
+        EndpointError.raise_for(self._closed(table) for table in absent if self._is_denied(table))
+        return found
+
+    def _is_denied(self, table: TableName) -> bool:
+        error = self._prepared(f"SELECT 1 FROM {self.quote(*table)}")
+        return error is not None and code_of(error) in DENIED
+
+    def _closed(self, table: TableName) -> Fault:
+        return Fault(f"this user may not read {table}", self.label, f"GRANT SELECT ON {table}.")
+
+    # -- looking before copying
+
+    def pages(self, statement: Statement | str, size: int = PAGE) -> Iterator[list[tuple[Any, ...]]]:
+        """Unbuffered: nothing else can be asked of this connection before the last page."""
+        with translated(self.label):
+            self.send(self.compile(statement))
+            result = self.connection.use_result()
+            kinds = [d[1] for d in result.describe()]
+            while rows := result.fetch_row(size, 0):
+                yield [values(row, kinds) for row in rows]
+            self.refuse_truncation()
+
+    def estimate(self, statement: Statement | str) -> int:
+        """The planner's rows, from EXPLAIN: of each branch, the product over the tables of its outermost SELECT."""
+        if isinstance(statement, sa.CompoundSelect):
+            return sum(self.estimate(part) for part in statement.selects)
+        explained = self.rows(f"{self.server.explain} {self.compile(statement)}")
+        names = self.columns
+        outermost = [dict(zip(names, row, strict=True)) for row in explained]
+        product = 1.0
+        for row in (r for r in outermost if r["id"] == 1 and r["rows"] is not None):
+            product *= float(row["rows"]) * float(row["filtered"] or 100) / 100
+        return round(product)
+
+    def indexes(self, schemas: Sequence[str]) -> dict[TableName, list[tuple[str, ...]]] | None:
+        """Up to their first expression or prefix."""
+        found: dict[TableName, list[tuple[str, ...]]] = {}
+        rows = self.rows(INDEXES.format(schemas=", ".join(map(self.literal, schemas))))
+        for (schema, table, _), parts in groupby(sorted(rows, key=lambda r: r[:4]), lambda r: r[:3]):
+            whole = takewhile(lambda part: part[4] is not None and part[5] is None, parts)
+            found.setdefault(TableName(schema, table), []).append(tuple(part[4] for part in whole))
+        return found
+
+    # -- the schema as statements
+
+    def schema_dump(self, schemas: Sequence[str]) -> str:
+        """Databases, SHOW CREATE TABLE and triggers, as JSON: `;` may stand in any of them.
+
+        mysqldump would need a client of the right version; views, routines and events are no part of a copy. Triggers lose
+        their definers, who may not exist in the target.
+        """
+        tables = [t.name for t in self.reflect(schemas).tables]
+        made = [(*t, self.rows(f"SHOW CREATE TABLE {self.quote(*t)}")[0][1]) for t in tables]
+        fired = [
+            (*t, *trigger._replace(definer="")) for t, all_ in triggers.found(self, tables).items() for trigger in all_
+        ]
+        return json.dumps({"databases": [(s, *self._defaults(s)) for s in schemas], "tables": made, "triggers": fired})
+
+    def _defaults(self, schema: str) -> tuple[Any, ...]:
+        return self.rows(
+            "SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA "
+            f"WHERE SCHEMA_NAME = {self.literal(schema)}"
+        )[0]
+
+
+def _advice(error: MySQLdb.Error) -> str:
+    if code_of(error) == UNKNOWN_COLUMN:
+        return "Write a condition on the table's own columns; reach other tables by a subquery."
+    return "Write one expression, as it would stand after WHERE."
