@@ -69,7 +69,7 @@ class Healing:
             texts = [target.as_text(rows.c[c.name], c.type).label(c.name) for c in identity]
             stale = integrity.here.select(table.name, texts).where(*integrity.dangling(relation))
             for page in target.pages(stale):
-                old = target.keys(identity, page, "stale")
+                old = target.keys(identity, page, integrity.free("stale"))
                 same = [old.c[c.name] == rows.c[c.name] for c in identity]
                 gone += target.delete(table.name, [sql.exists(old, same, rows)])
                 now = integrity.rows_by_key(table.name, identity, page)

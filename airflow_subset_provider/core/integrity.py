@@ -60,9 +60,9 @@ class Integrity:
     def _beside(self, key: ForeignKey) -> sa.FromClause:
         """The parent in the target, under another name where it is the child as well."""
         parent = self.here[key.parent]
-        return parent.alias(self._free("parent")) if key.on_itself else parent
+        return parent.alias(self.free("parent")) if key.on_itself else parent
 
-    def _free(self, name: str) -> str:
+    def free(self, name: str) -> str:
         """A name like this that no table has: SQLAlchemy would mix up the two."""
         return sql.Names(self.plan.schema).new(name)
 
@@ -86,7 +86,8 @@ class Integrity:
             self.target.as_text(child.c[a], self._type(key.parent, b)).label(a)
             for a, b in zip(key.columns, key.parent_columns, strict=True)
         ]
-        # Grouped by the values, not distinct by their texts: keys that the server holds equal may be written differently.
+        # Grouped by the values, not distinct by their texts: keys that the server holds equal may be written
+        # differently.
         values = [child.c[a] for a in key.columns]
         return self.target.pages(sa.select(*columns).select_from(child).where(*conditions).group_by(*values))
 
@@ -115,7 +116,7 @@ class Integrity:
         columns = self._columns(key.parent, key.parent_columns)
         rows = self.there[key.parent]
         for page in self._values(key, self.dangling(relation)):
-            wanted = self.source.keys(columns, page, "wanted")
+            wanted = self.source.keys(columns, page, self.free("wanted"))
             texts = [self.source.as_text(rows.c[c.name], c.type) for c in columns]
             same = [wanted.c[c.name] == rows.c[c.name] for c in columns]
             yield self.source.rows(self.there.select(key.parent, texts).where(sql.exists(wanted, same, rows)))
@@ -231,7 +232,7 @@ class Integrity:
 
     def rows_by_key(self, table: TableName, key: Sequence[Column], page: list[tuple[str, ...]]) -> sa.Select[Any]:
         """SELECT a table's rows with these values of some key, on the source."""
-        wanted = self.source.keys(key, page, "wanted")
+        wanted = self.source.keys(key, page, self.free("wanted"))
         rows = self.there[table]
         same = [wanted.c[c.name] == rows.c[c.name] for c in key]
         return self._every(table).where(sql.exists(wanted, same, rows))
@@ -253,7 +254,7 @@ class Integrity:
         tags = {tag: self._columns(*node) for tag, node in enumerate(nodes)}
         name = sql.Names(self.plan.schema).new("subset_upwards")
         walk = Walk(name, tags, self.source.typed, self.source.lateral, self.source.most_members)
-        wanted = self.source.keys(tags[0], page, "wanted")
+        wanted = self.source.keys(tags[0], page, self.free("wanted"))
         steps = [
             self._upward(nodes, tag, r.key)
             for tag, (table, _) in enumerate(nodes)

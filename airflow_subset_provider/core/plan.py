@@ -147,7 +147,7 @@ class Plan:
             f"{r.key.label}: {r.note}" for r in self.relations if r.note and self.rule(r.key.child) is not Rule.SKIP
         ]
         found += [
-            f"{t}: storage engine {engine} has neither transactions nor foreign keys: its rows may change while being read"
+            f"{t}: storage engine {engine} has no transactions and no foreign keys: rows may change while being read"
             for t in self.copied
             if (engine := self.schema[t].engine) not in ("", "InnoDB")
         ]

@@ -211,6 +211,7 @@ class Run:
         with self.ends.both() as (source, target), target.transaction(), source.snapshot():
             state = State(target)
             state.hold(self.key)
+            self._tell_cycle(component)
             for table in component.tables:
                 target.execute(sa.delete(target.tables[table]))
                 if self._extracts(table):
@@ -222,6 +223,13 @@ class Run:
             for table, done in stats.items():
                 state.note_stats(self.key, table, done)
         return stats
+
+    def _tell_cycle(self, component: Component) -> None:
+        """Say which foreign keys make the component a cycle, and which of them can be NULL."""
+        for key in component.inside:
+            columns = [self.plan.schema[key.child].column(c) for c in key.columns]
+            can = "nullable" if any(c is not None and c.nullable for c in columns) else "NOT NULL"
+            self.log.info("in a cycle: %s (%s)", key.label, can)
 
     def _extract(self, table: TableName, source: Source, target: Target) -> Stats:
         planned, shape = self.plan.tables[table], self.plan.schema[table]
@@ -317,10 +325,10 @@ class Run:
             broken = _broken(self.plan, keys)
             if not broken:
                 return keys
+            self._suspend_again(target, list(restored))
             if not tries_left:
                 raise IntegrityError(broken)
             self.log.warning("The source changed during the run. %s", IntegrityError(broken))
-            self._suspend_again(target, list(restored))
             self._heal(source, target)
         raise AssertionError("unreachable")
 

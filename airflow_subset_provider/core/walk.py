@@ -101,10 +101,11 @@ class Walk:
         return walk.union(*(self._members(walk, steps) if few else self._over_edges(walk, steps)))
 
     def _over_edges(self, walk: sa.CTE, steps: Sequence[Step]) -> list[sa.Select[Any]]:
-        """One member for all steps (a few, where nodes of one tag are left by several keys): no index of a table is used.
+        """One member for all steps (a few, where nodes of one tag are left by several keys), without a table's index.
 
-        An edge has, beside what it starts from and leads to, one column for each column of a node that any edge hangs on; all
-        but its own are NULL, in the walk as well, so that one null-safe comparison of all columns joins all kinds.
+        An edge has, beside what it starts from and leads to, one column for each column of a node that any edge hangs
+        on; all but its own are NULL, in the walk as well, so that one null-safe comparison of all columns joins all
+        kinds.
         """
         ways: dict[int, list[frozenset[str]]] = {}
         groups: dict[int, list[Step]] = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from tests.scenarios.kit import MakeLab, lab_fixture  # noqa: F401
 
 
@@ -31,7 +33,7 @@ def test_generated_and_identity_columns(lab: MakeLab) -> None:
     db.run(filters={"detail": "twice = 10"}, others="referenced")
     assert db.target.rows("line") == [(5, 10)]
     db.target.execute("INSERT INTO item (price) VALUES (1)")
-    assert db.target.query("SELECT id, gross, n, s FROM item WHERE price = 1") == [(6, 1.2, 8, 2)]
+    assert db.target.query("SELECT id, gross, n, s FROM item WHERE price = 1") == [(6, Decimal("1.2"), 8, 2)]
 
 
 def test_a_table_of_generated_columns_only_but_one(lab: MakeLab) -> None:

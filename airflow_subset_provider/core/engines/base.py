@@ -287,7 +287,7 @@ class Target(Store):
 
     @abstractmethod
     def suspendable(self, tables: Sequence[TableName]) -> list[Suspended]:
-        """The foreign keys of and to the tables, and their triggers, as far as they must be out of force during a run."""
+        """The tables' triggers and the foreign keys of and to them, as far as a run needs them out of force."""
 
     @abstractmethod
     def suspend(self, items: Sequence[Suspended]) -> None:

@@ -1,7 +1,7 @@
 """Reflection of MySQL databases from information_schema, in six statements however many tables there are.
 
-SQLAlchemy's Inspector parses SHOW CREATE TABLE, a statement per table, and does not tell generated from invisible columns on
-both servers. Names are sorted here, not by the server, whose collation decides otherwise.
+SQLAlchemy's Inspector parses SHOW CREATE TABLE, a statement per table, and does not tell generated from invisible
+columns on both servers. Names are sorted here, not by the server, whose collation decides otherwise.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Whether a target's column takes every value of a source's, by their types' texts alone: the servers may differ.
 
-Collations may differ: they say how text compares, not what it is, and MySQL and MariaDB share few of the newer ones. Character
-sets must agree (or the target's hold the source's as a subset, byte for byte), because text travels as the bytes it is stored as.
+Collations may differ: they say how text compares, not what it is, and MySQL and MariaDB share few of the newer ones.
+Character sets must agree (or the target's hold the source's as a subset, byte for byte), because text travels as the
+bytes it is stored as.
 """
 
 from __future__ import annotations

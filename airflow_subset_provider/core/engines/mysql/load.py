@@ -1,11 +1,12 @@
 """Rows from one connection into the other: raw bytes through a pipe into LOAD DATA LOCAL, or as multi-row INSERTs.
 
-Values are never Python objects of their own type: the text protocol's bytes, each text in the character set it is stored
-in, are escaped and passed on, and `CHARACTER SET binary` keeps the target from reinterpreting them. The pipe is a FIFO, which the
-client library opens as if it were a file; it holds at most 1 MB, so a slow target slows the source down and memory stays flat.
+Values are never Python objects of their own type: the text protocol's bytes, each text in the character set it is
+stored in, are escaped and passed on, and `CHARACTER SET binary` keeps the target from reinterpreting them. The pipe is
+a FIFO, which the client library opens as if it were a file; it holds at most 1 MB, so a slow target slows the source
+down and memory stays flat.
 
-LOCAL makes the server swallow errors as it would with IGNORE (MySQL manual 15.2.9): duplicate keys, cut or unreadable values become
-warnings. So every warning is fatal here, and the number of rows that arrived must be the number sent.
+LOCAL makes the server swallow errors as it would with IGNORE (MySQL manual 15.2.9): duplicate keys, cut or unreadable
+values become warnings. So every warning is fatal here, and the number of rows that arrived must be the number sent.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ PIPE = 1 << 20
 STATEMENT = 1 << 20  # of an INSERT, unless max_allowed_packet is less
 TELL_EVERY = 5.0
 GRACE = 30.0  # for both servers to give up a statement
-# Read as text even though everything else is read as bytes: JSON refuses bytes (error 3144), MariaDB's UUID and INET types
-# would take them for their binary form.
+# Read as text even though everything else is read as bytes: JSON refuses bytes (error 3144), MariaDB's UUID and INET
+# types would take them for their binary form.
 AS_TEXT = frozenset({Kind.JSON, Kind.OTHER})
 
 
@@ -64,8 +65,8 @@ class Destination:
     def assigned(self) -> tuple[list[str], list[str]]:
         """What LOAD DATA reads a row into, and what it then sets.
 
-        A SET clause makes MariaDB forget that an AUTO_INCREMENT column was given a value, so that 0 becomes a new number (its
-        `fill_record` resets `auto_increment_field_not_null`): beside others, integers are set as well.
+        A SET clause makes MariaDB forget that an AUTO_INCREMENT column was given a value, so that 0 becomes a new
+        number (its `fill_record` resets `auto_increment_field_not_null`): beside others, integers are set as well.
         """
         texts = [t.kind in AS_TEXT for _, t in self.columns]
         set_ = [
@@ -179,7 +180,7 @@ class Copy:
     # -- INSERT
 
     def _insert(self) -> None:
-        """Large INSERTs, for a server or client that forbids LOAD DATA LOCAL; IGNORE turns errors into warnings as LOCAL does."""
+        """Large INSERTs, where LOAD DATA LOCAL is forbidden; IGNORE turns errors into warnings, as LOCAL does."""
         room = min(STATEMENT, int(self._target.rows("SELECT @@max_allowed_packet")[0][0])) - 1024
         names = ", ".join(name for name, _ in self._destination.columns)
         head = f"INSERT IGNORE INTO {self._destination.table} ({names}) VALUES ".encode()

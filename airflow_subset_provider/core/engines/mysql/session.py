@@ -1,8 +1,8 @@
 """What both ends of a MySQL copy share: the dialect, key lists, settings, and statements that can be interrupted.
 
 The driver is used at its lowest level: bytes in, bytes out, no conversion by the user's cursor class or converters. A
-statement is sent, then waited for with `select`: while the driver's C code waits for a result Python handles no signal, and a
-task that is told to stop could not stop its statement.
+statement is sent, then waited for with `select`: while the driver's C code waits for a result Python handles no signal,
+and a task that is told to stop could not stop its statement.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class _AlwaysQuoting(MySQLIdentifierPreparer):
 def _dialect() -> sa.Dialect:
     """SQLAlchemy's; its parameter style is `named` so that no `%` is doubled (statements go out whole).
 
-    A condition stands as it is: without native booleans, SQLAlchemy would write `(clause) = 1`, which no index answers and
-    which is false for `flags & 4`.
+    A condition stands as it is: without native booleans, SQLAlchemy would write `(clause) = 1`, which no index answers
+    and which is false for `flags & 4`.
     """
     dialect = mysql.dialect(paramstyle="named")
     dialect.supports_native_boolean = True
@@ -122,7 +122,8 @@ class MySqlFlavour(Flavour):
     def keys(self, columns: Sequence[Column], rows: Sequence[tuple[str, ...]], name: str) -> sa.FromClause:
         """A table value constructor behind a first SELECT that names its columns: both servers know this form.
 
-        Ten thousand keys as such take 0.1 to 0.2 s and use the table's index on both (eq_ref from the materialized list).
+        Ten thousand keys as such take 0.1 to 0.2 s and use the table's index on both (eq_ref from the materialized
+        list).
         """
         kinds = [types.parsed(c.type) for c in columns]
         first, *rest = ([types.literal(v, t) for v, t in zip(row, kinds, strict=True)] for row in rows)

@@ -52,8 +52,8 @@ class MySqlSource(MySqlSession, Source):
     def clause_faults(self, table: TableName, clause: str, where: str) -> list[Fault]:
         """Let the server prepare the clause bare and in brackets: only one whole expression passes both.
 
-        Bare, `a) OR (b` fails; in brackets, `a; b`, `a ORDER BY b` and `a UNION …` fail. PREPARE takes one statement and runs
-        nothing (MySQL manual 15.5.1); as it takes `?` for a parameter, EXPLAIN must accept the clause as well.
+        Bare, `a) OR (b` fails; in brackets, `a; b`, `a ORDER BY b` and `a UNION …` fail. PREPARE takes one statement
+        and runs nothing (MySQL manual 15.5.1); as it takes `?` for a parameter, EXPLAIN must accept the clause as well.
         """
         head = f"SELECT 1 FROM {self.quote(*table)} WHERE "
         error = (
@@ -112,7 +112,8 @@ class MySqlSource(MySqlSession, Source):
         """From information_schema, which leaves out tables that this user has no right on.
 
         Raises:
-            EndpointError: such a table is referenced by one in scope: a copy without it would hold together by luck only.
+            EndpointError: such a table is referenced by one in scope: a copy without it would hold together by luck
+            only.
         """
         found = super().reflect(schemas)
         absent = sorted({k.parent for k in found.foreign_keys if k.parent.schema in schemas and k.parent not in found})
@@ -164,8 +165,8 @@ class MySqlSource(MySqlSession, Source):
     def schema_dump(self, schemas: Sequence[str]) -> str:
         """Databases, SHOW CREATE TABLE and triggers, as JSON: `;` may stand in any of them.
 
-        mysqldump would need a client of the right version; views, routines and events are no part of a copy. Triggers lose
-        their definers, who may not exist in the target.
+        mysqldump would need a client of the right version; views, routines and events are no part of a copy. Triggers
+        lose their definers, who may not exist in the target.
         """
         tables = [t.name for t in self.reflect(schemas).tables]
         made = [(*t, self.rows(f"SHOW CREATE TABLE {self.quote(*t)}")[0][1]) for t in tables]

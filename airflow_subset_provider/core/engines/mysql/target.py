@@ -1,9 +1,10 @@
 """The writing end on MySQL and MariaDB: loads, temporary tables, and what is put out of force during a run.
 
-Foreign keys are not checked in these sessions (`foreign_key_checks` is a session's own), so none is dropped, and none is proven by
-the server: a run counts what dangles. Triggers can only be dropped; they are written down, and committed, before. DDL commits
-implicitly (MySQL manual 15.3.3), so a transaction here is `autocommit = 0`: after such a commit the next statement
-begins the next one by itself.
+Foreign keys are not checked in these sessions (`foreign_key_checks` is a session's own), so none is dropped, and none
+is proven by
+the server: a run counts what dangles. Triggers can only be dropped; they are written down, and committed, before. DDL
+commits implicitly (MySQL manual 15.3.3), so a transaction here is `autocommit = 0`: after such a commit the next
+statement begins the next one by itself.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class MySqlTarget(MySqlSession, Target):
     # -- where things are
 
     def use(self, schema: Schema) -> None:
-        """The one database in scope is copied into the connection's own, whatever its name; several keep their names."""
+        """The one database in scope goes into the connection's own, whatever its name; several keep their names."""
         self.tables = Tables(schema, self.located)
         self._schemas = schema.schemas
         self.state_home = (self.default_schemas[0], STATE_PREFIX)
@@ -186,8 +187,8 @@ class MySqlTarget(MySqlSession, Target):
     def delete(self, table: TableName, conditions: Sequence[Condition]) -> int:
         """By the values that decide: a table that is deleted from may not stand in a subquery (error 1093).
 
-        Rows with equal values in all columns that the conditions read share their fate, so those values are collected first
-        (DISTINCT keeps the server from merging the derived table), and no primary key is needed. It also gives
+        Rows with equal values in all columns that the conditions read share their fate, so those values are collected
+        first (DISTINCT keeps the server from merging the derived table), and no primary key is needed. It also gives
         the collecting SELECT the optimizer's semi-joins, which a DELETE on MariaDB has only since 11.1.
         """
         rows = self.tables[table]
@@ -238,7 +239,7 @@ class MySqlTarget(MySqlSession, Target):
         ]
 
     def pages(self, statement: sa.Select[Any], size: int = PAGE) -> Iterator[list[tuple[str, ...]]]:
-        """Through a temporary table: the connection is needed between two pages, and has no cursor that would stay open."""
+        """Through a temporary table: between two pages the connection is needed, and no cursor would stay open."""
         name = f"subset_pages_{next(self._numbers)}"
         columns = ", ".join(self.quote(str(c.key)) for c in statement.selected_columns)
         self._make_temporary(name, self.compile(statement))

@@ -1,7 +1,7 @@
 """Triggers as text: a server of this kind cannot switch a trigger off, only drop it and make it again.
 
-Only SHOW CREATE TRIGGER has the body as its author wrote it (information_schema shows strings with their escapes gone, on
-MySQL). It repeats the whole statement, though, and a database's name in that would make the trigger there, whatever
+Only SHOW CREATE TRIGGER has the body as its author wrote it (information_schema shows strings with their escapes gone,
+on MySQL). It repeats the whole statement, though, and a database's name in that would make the trigger there, whatever
 database is meant now: so the body is taken out of it and the rest put together anew. The settings that a trigger was
 made under belong to it (MySQL manual 27.3.1).
 """

@@ -1,8 +1,8 @@
 """What a type's text means for a copy: how its values become text and literals, and in which disguise they travel.
 
-A column's type is kept as the server spells it with its character set and collation, e.g. `varchar(20) CHARACTER SET utf8mb4
-COLLATE utf8mb4_bin`: usable in CREATE TABLE, and enough to know how a value must be written so that it
-compares with the column exactly as the column's own values do.
+A column's type is kept as the server spells it with its character set and collation, e.g. `varchar(20) CHARACTER SET
+utf8mb4 COLLATE utf8mb4_bin`: usable in CREATE TABLE, and enough to know how a value must be written so that it compares
+with the column exactly as the column's own values do.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def cast(value: sa.ColumnElement[Any], target: str) -> sa.ColumnElement[Any]:
 
 
 def as_text(value: sa.ColumnElement[Any], type_: Type) -> sa.ColumnElement[Any]:
-    """A key's value as ASCII text that `literal` reads back: bytes as hex digits, so that no character set is in the way."""
+    """A key's value as ASCII text that `literal` reads back: bytes as hex digits, free of character sets."""
     match type_.kind:
         case Kind.TEXT | Kind.BINARY | Kind.JSON | Kind.SPATIAL:
             return sa.func.hex(value)
@@ -147,7 +147,7 @@ def as_text(value: sa.ColumnElement[Any], type_: Type) -> sa.ColumnElement[Any]:
 
 
 def comparable(value: sa.ColumnElement[Any], type_: Type) -> sa.ColumnElement[Any]:
-    """Such a text that two keys are equal for the server when their texts are, as far as case and trailing spaces go."""
+    """A text that is equal for keys that the server holds equal, as far as case and trailing spaces go."""
     if type_.kind is Kind.DECIMAL:
         return cast(cast(value, "DECIMAL(65, 30)"), "CHAR")
     if type_.kind is Kind.TEXT and type_.collation.endswith("_ci"):
@@ -173,7 +173,8 @@ def literal(text: str | None, type_: Type) -> str:
 def null(type_: Type) -> str:
     """A NULL of the type.
 
-    CAST(NULL AS SIGNED) is an int(2) on MariaDB, and BINARY(n) pads: integers are taken from the greatest value instead.
+    CAST(NULL AS SIGNED) is an int(2) on MariaDB, and BINARY(n) pads: integers are taken from the greatest value
+    instead.
     """
     if type_.kind in (Kind.INTEGER, Kind.BIT):
         greatest = _GREATEST[type_.unsigned or type_.kind is Kind.BIT]
@@ -185,8 +186,8 @@ def null(type_: Type) -> str:
 def typed(value: sa.ColumnElement[Any] | None, type_: Type) -> sa.ColumnElement[Any]:
     """The value as it is, in an expression wide enough for every value of the type; a NULL of the type for None.
 
-    The columns of a recursive CTE have the types of its non-recursive part (MySQL manual 15.2.20, MariaDB likewise), and IF has the
-    common type of both branches; a CAST of the value would pad binary strings.
+    The columns of a recursive CTE have the types of its non-recursive part (MySQL manual 15.2.20, MariaDB likewise),
+    and IF has the common type of both branches; a CAST of the value would pad binary strings.
     """
     nothing: sa.ColumnElement[Any] = sa.literal_column(null(type_))
     if value is None:

@@ -1,0 +1,404 @@
+"""Requests that cannot be met: one error that names what, where and what to do, and a target that is as it was.
+
+`lab.refusal` makes sure of the second half: rows, constraints, triggers, sequences and schemas are compared.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from airflow_subset_provider.core import run as running
+from airflow_subset_provider.core.errors import (
+    DriftError,
+    EndpointError,
+    RequestError,
+    RetryableError,
+    SubsetError,
+    TargetError,
+)
+from airflow_subset_provider.core.schema import Schema
+from sandbox.postgresql import PostgresServer
+from tests.scenarios.kit import Database, Lab, MakeLab, lab_fixture, shared_lab_fixture  # noqa: F401
+
+SCHEMA = """
+CREATE TABLE customer (id int PRIMARY KEY, store int, name varchar(20), tags text[]);
+CREATE TABLE rental (id serial PRIMARY KEY, customer int NOT NULL REFERENCES customer, amount numeric(8, 2));
+CREATE TABLE parking (id int PRIMARY KEY);
+"""
+ROWS = """
+INSERT INTO customer VALUES (1, 1, 'Ann', '{a}'), (2, 2, 'Bob', '{b}');
+INSERT INTO rental VALUES (1, 1, 1.50), (2, 2, 2.50); INSERT INTO parking VALUES (1);
+"""
+
+
+@pytest.fixture(scope="module")
+def shop(shared_lab: MakeLab) -> Lab:
+    """One pair for all that is refused: nothing changes in it."""
+    return shared_lab(SCHEMA, ROWS)
+
+
+# -- names
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ({"filters": {"custmer": "id = 1"}}, ["no table 'custmer'", "filters['custmer']", "Did you mean customer"]),
+        ({"filters": {"public.rentals": "id = 1"}}, ["no table 'public.rentals'", "Did you mean public.rental"]),
+        ({"filters": {"shop.customer": "true"}}, ["no table 'shop.customer'", "schema public"]),
+        ({"tables": {"zzz*": "skip"}}, ["matches no table", "tables['zzz*']"]),
+        ({"sample": {"custmer": 5}}, ["no table 'custmer'", "sample['custmer']"]),
+        ({"relations": {"rental.custmer": {"follow": False}}}, ["matches no foreign key", "rental.customer"]),
+        ({"relations": {"rental.nobody": {"to": "customer"}}}, ["no column 'rental.nobody'"]),
+        ({"relations": {"rental.amount": {"to": "customer"}}}, ["types do not agree", "numeric(8,2)"]),
+        ({"relations": {"parking.id": {"to": "customer.store"}}}, ["public.customer(store) is not unique", "(id)"]),
+        (
+            {"filters": {"customer": "true"}, "tables": {"customer": "skip"}},
+            ["has a filter, so it cannot have the rule 'skip'", "Drop the filter or the rule"],
+        ),
+        ({"filters": {"customer": "true", "public.customer": "true"}}, ["named twice", "Join the clauses with AND"]),
+        ({"others": "skip"}, ["nothing would be copied", 'others="whole"']),
+        ({"others": "referenced"}, ["nothing would be copied"]),
+    ],
+)
+def test_what_the_schema_does_not_have(request_: dict[str, Any], words: list[str], shop: Lab) -> None:
+    error = shop.refusal(**request_)
+    assert isinstance(error, RequestError)
+    assert len(error.faults) == 1
+    for word in words:
+        assert word in str(error)
+
+
+def test_no_such_schema(shop: Lab) -> None:
+    error = shop.refusal(schemas=("public", "nowhere", "never"), filters={"customer": "true"})
+    assert [f.what for f in error.faults] == ["no schema 'never'", "no schema 'nowhere'"]
+    assert error.faults[0].where == "source"
+
+
+# -- clauses
+
+
+@pytest.mark.parametrize(
+    ("clause", "words"),
+    [
+        ("nosuch = 1", 'column "nosuch" does not exist'),
+        ("rental.amount > 1", 'missing FROM-clause entry for table "rental"'),
+        ("id ==== 1", "operator does not exist"),
+        ("id = ", "the clause ends too early"),
+        ("id = 1)", "syntax error"),
+        ("(id = 1", "the clause ends too early"),
+        ("id = 1;", "syntax error"),
+        ("1=1; DROP TABLE customer", "syntax error"),
+        ("1=1); DROP TABLE customer; --", "syntax error"),
+        ("1=1) OR (2=2", "syntax error"),
+        ("1=1) UNION SELECT 1 --", "syntax error"),
+        ("1=1 UNION SELECT 1", "syntax error"),
+        ("true ORDER BY id", "syntax error"),
+        ("true LIMIT 1", "syntax error"),
+        ("true GROUP BY id", "syntax error"),
+        ("true FOR UPDATE", "syntax error"),
+        ("id = 1 /*", "unterminated /* comment"),
+        ("name = 'Ann", "unterminated quoted string"),
+        ('name = "Ann"', 'column "Ann" does not exist'),
+        ("count(*) > 1", "aggregate functions are not allowed in WHERE"),
+        ("row_number() OVER () = 1", "window functions are not allowed in WHERE"),
+        ("unnest(tags) = 'a'", "set-returning functions are not allowed in WHERE"),
+        ("id", "must be type boolean"),
+        ("id + 1", "must be type boolean"),
+        ("'yes please'", "invalid input syntax for type boolean"),
+        ("1, 2", "syntax error"),
+        ("*", "syntax error"),
+        ("   ", "the clause ends too early"),
+        ("-- nothing", "the clause ends too early"),
+        ("name = 5", "operator does not exist"),
+        ("id = 'x'", "invalid input syntax for type integer"),
+        ("id = (SELECT id, store FROM customer)", "subquery"),
+        ("id IN (SELECT id FROM nowhere)", 'relation "nowhere" does not exist'),
+        ("id = $1", "there is no parameter $1"),
+        ("id = 1/0", "division by zero"),
+        ("nosuch(id)", "function nosuch(integer) does not exist"),
+        ("id = 1 \0 OR true", ""),
+    ],
+)
+def test_a_clause_that_is_not_one_condition(clause: str, words: str, shop: Lab) -> None:
+    error = shop.refusal(filters={"customer": clause})
+    assert isinstance(error, RequestError)
+    assert len(error.faults) == 1
+    assert words in error.faults[0].what
+    assert error.faults[0].where == "filters['public.customer']"
+    assert error.faults[0].do
+
+
+def test_a_clause_must_not_write(shop: Lab) -> None:
+    """The source session is read-only, whatever a function in the clause does."""
+    shop.source.execute("""
+    CREATE OR REPLACE FUNCTION sly() RETURNS boolean LANGUAGE plpgsql AS
+    $$ BEGIN DELETE FROM public.parking; RETURN true; END $$
+    """)
+    with pytest.raises(SubsetError, match="read-only transaction"):
+        running.subset(running.Spec.of(filters={"customer": "sly()"}), shop.source.endpoint(), shop.target.endpoint())
+    assert shop.source.ids("parking") == {"parking": [1]}
+
+
+def test_all_faults_at_once(shop: Lab) -> None:
+    error = shop.refusal(filters={"customer": "nosuch = 1", "rental": "count(*) > 1", "parking": "id = 1"})
+    assert [f.where for f in error.faults] == ["filters['public.customer']", "filters['public.rental']"]
+    assert str(error).startswith("2 faults:\n  1. ")
+    error = shop.refusal(filters={"a": "x", "b": "y"}, sample={"c": 1}, tables={"d": "skip"}, relations={"e": {}})
+    assert len(error.faults) == 5
+
+
+def test_faults_of_both_ends_at_once(lab: MakeLab) -> None:
+    db = lab(SCHEMA, ROWS, target=SCHEMA + "DROP TABLE parking; ALTER TABLE rental DROP amount;")
+    error = db.refusal(filters={"customer": "nosuch = 1"})
+    text = str(error)
+    assert "nosuch" in text
+    assert "the target has no table public.parking" in text
+    assert "rental.amount: the target has no such column" in text
+
+
+# -- the two ends
+
+
+@pytest.fixture
+def server() -> Iterator[PostgresServer]:
+    with PostgresServer() as own:
+        yield own
+
+
+def test_source_and_target_are_one_database(shop: Lab, source_server: Any) -> None:
+    """Under every spelling of its address."""
+    before = shop.source.everything()
+    socket_dir = getattr(source_server, "socket_dir", None)
+    for host in ("127.0.0.1", "localhost", *([str(socket_dir)] if socket_dir else [])):
+        error = shop.refusal(
+            filters={"customer": "true"}, target=shop.source.endpoint(host=host), replace_existing=True
+        )
+        assert isinstance(error, EndpointError)
+        assert "source and target are the same database" in str(error)
+    assert shop.source.everything() == before
+
+
+def test_two_databases_of_one_server_are_two(lab: MakeLab, source_server: Any) -> None:
+    db, other = lab(SCHEMA, ROWS), lab(SCHEMA)
+    report = running.subset(
+        running.Spec.of(filters={"customer": "id = 1"}), db.source.endpoint(), other.source.endpoint()
+    )
+    assert report.kept == 3
+    assert other.source.ids("rental") == {"rental": [1]}
+
+
+def test_nobody_listens(shop: Lab) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for side in ("source", "target"):
+        end = getattr(shop, side).endpoint(port=port)
+        error = shop.refusal(filters={"customer": "true"}, **{side: end})
+        assert isinstance(error, RetryableError)
+        assert error.faults[0].where == side
+        assert str(port) in str(error)
+
+
+def test_a_wrong_password_is_not_repeated(shop: Lab) -> None:
+    for side in ("source", "target"):
+        end = getattr(shop, side).endpoint(password="hunter2-wrong", host="127.0.0.1")
+        error = shop.refusal(filters={"customer": "true"}, **{side: end})
+        assert "password authentication failed" in str(error)
+        assert "hunter2" not in str(error) + repr(error) + repr(error.faults)
+        assert error.faults[0].where == side
+
+
+def test_a_database_that_is_not_there(shop: Lab) -> None:
+    error = shop.refusal(filters={"customer": "true"}, target=shop.target.endpoint(dbname="nowhere"))
+    assert '"nowhere" does not exist' in str(error)
+
+
+# -- the target's tables
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("DROP TABLE parking", ["the target has no table public.parking", "create_schema=True"]),
+        ("ALTER TABLE customer DROP name", ["customer.name", "no such column", "character varying(20)"]),
+        ("ALTER TABLE customer ADD extra int NOT NULL", ["customer.extra", "needs a value"]),
+        ("ALTER TABLE customer ALTER store TYPE text", ["customer.store", "text", "integer"]),
+        ("ALTER TABLE customer ALTER store TYPE smallint", ["customer.store", "smallint"]),
+        ("ALTER TABLE customer ALTER store TYPE real", ["customer.store", "real"]),
+        ("ALTER TABLE customer ALTER name TYPE varchar(19)", ["customer.name", "(19)", "(20)"]),
+        ("ALTER TABLE customer ALTER name TYPE char(30)", ["customer.name", "character(30)"]),
+        ("ALTER TABLE rental ALTER amount TYPE numeric(9, 1)", ["rental.amount", "numeric(9,1)"]),
+        ("ALTER TABLE rental ALTER amount TYPE numeric(8, 3)", ["rental.amount", "numeric(8,3)"]),
+        ("ALTER TABLE rental ALTER amount TYPE double precision", ["rental.amount", "double precision"]),
+        ("ALTER TABLE rental DROP amount, ADD amount numeric(8,2) GENERATED ALWAYS AS (1) STORED", ["generates"]),
+    ],
+)
+def test_a_target_that_cannot_take_the_rows(change: str, words: list[str], lab: MakeLab) -> None:
+    db = lab(SCHEMA, ROWS, target=f"{SCHEMA}{change};")
+    error = db.refusal(filters={"customer": "id = 1"})
+    assert isinstance(error, TargetError)
+    assert len(error.faults) == 1
+    for word in words:
+        assert word in str(error)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE customer ALTER store TYPE bigint",
+        "ALTER TABLE customer ALTER name TYPE text",
+        "ALTER TABLE customer ALTER name TYPE varchar(21)",
+        "ALTER TABLE customer ALTER name TYPE varchar",
+        "ALTER TABLE rental ALTER amount TYPE numeric(10, 3)",
+        "ALTER TABLE rental ALTER amount TYPE numeric",
+        "ALTER TABLE customer ADD extra int NOT NULL DEFAULT 5, ADD more int",
+    ],
+)
+def test_a_target_that_can_take_more(change: str, lab: MakeLab) -> None:
+    db = lab(SCHEMA, ROWS, target=f"{SCHEMA}{change};")
+    db.run(filters={"customer": "id = 1"})
+    assert db.target.query("SELECT id, store, name FROM customer") == [(1, 1, "Ann")]
+
+
+def test_a_narrower_target_of_text(lab: MakeLab) -> None:
+    db = lab("CREATE TABLE t (a text);", "", target="CREATE TABLE t (a varchar(9));")
+    assert "character varying(9)" in str(db.refusal())
+
+
+def test_an_enum_that_lacks_a_value_in_the_target(lab: MakeLab) -> None:
+    table = "CREATE TABLE t (id int PRIMARY KEY, m mood, n mood[]);"
+    db = lab(
+        "CREATE TYPE mood AS ENUM ('sad', 'happy');" + table,
+        "INSERT INTO t VALUES (1, 'happy', '{sad}');",
+        target="CREATE TYPE mood AS ENUM ('sad');" + table,
+    )
+    error = db.refusal()
+    assert "'happy'" in str(error)
+
+
+def test_rows_of_somebody_else(lab: MakeLab) -> None:
+    db = lab(SCHEMA, ROWS)
+    db.target.execute("INSERT INTO parking VALUES (77)")
+    error = db.refusal(filters={"customer": "id = 1"})
+    assert isinstance(error, TargetError)
+    assert "public.parking holds rows that no subset run wrote" in str(error)
+    assert "replace_existing=True" in str(error)
+    db.run(filters={"customer": "id = 1"}, replace_existing=True)
+    assert db.target.ids("parking") == {"parking": [1]}
+    db.run(filters={"customer": "id = 2"})
+    assert db.target.ids("customer") == {"customer": [2]}
+
+
+def test_a_table_outside_of_the_copy_references_it(lab: MakeLab) -> None:
+    outside = """
+    CREATE SCHEMA other; CREATE TABLE other.note (id int, customer int CONSTRAINT note_c REFERENCES customer);
+    """
+    db = lab(SCHEMA, ROWS, target=SCHEMA + outside)
+    db.target.execute("INSERT INTO customer VALUES (5, 5, NULL, NULL); INSERT INTO other.note VALUES (1, 5);")
+    error = db.refusal(filters={"customer": "id = 1"}, replace_existing=True)
+    assert "other.note has rows that reference" in str(error)
+    assert "schemas" in str(error)
+    db.target.execute("TRUNCATE other.note")
+    db.source.execute(outside)
+    db.run(filters={"customer": "id = 1"}, replace_existing=True)
+
+
+# -- privileges
+
+
+@pytest.fixture
+def users(lab: MakeLab) -> Iterator[tuple[Lab, Callable[..., dict[str, str]]]]:
+    """A pair, and a way to make a role that may little on one end of it."""
+    db = lab(SCHEMA, ROWS)
+    with ExitStack() as undo:
+
+        def make(end: Database, grants: str) -> dict[str, str]:
+            name = f"poor_{end.params['dbname'][-20:]}"
+            end.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'poor'; {grants.replace('ROLE', name)}")
+            undo.callback(end.execute, f"DROP OWNED BY {name}; DROP ROLE {name}")
+            return {"user": name, "password": "poor"}
+
+        yield db, make
+
+
+def test_no_select_on_one_table(users: Any) -> None:
+    db, make = users
+    poor = make(db.source, "GRANT SELECT ON rental, parking TO ROLE; GRANT SELECT (id, name) ON customer TO ROLE")
+    error = db.refusal(filters={"customer": "nosuch", "rental": "nosuch"}, source=db.source.endpoint(**poor))
+    assert f"user '{poor['user']}' may not read public.customer" in str(error)
+    assert "GRANT SELECT ON public.customer" in str(error)
+    assert "filters['public.rental']" in str(error)
+    db.run(filters={"rental": "true"}, tables={"customer": "skip"}, source=db.source.endpoint(**poor))
+
+
+def test_no_select_on_a_table_that_a_clause_reads(users: Any) -> None:
+    db, make = users
+    db.source.execute("CREATE SCHEMA secret; CREATE TABLE secret.list (id int)")
+    poor = make(db.source, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO ROLE; GRANT USAGE ON SCHEMA secret TO ROLE")
+    error = db.refusal(filters={"customer": "id IN (SELECT id FROM secret.list)"}, source=db.source.endpoint(**poor))
+    assert "permission denied for table list" in str(error)
+
+
+def test_row_level_security(users: Any) -> None:
+    db, make = users
+    db.source.execute("ALTER TABLE customer ENABLE ROW LEVEL SECURITY")
+    poor = make(db.source, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO ROLE")
+    error = db.refusal(filters={"customer": "true"}, source=db.source.endpoint(**poor))
+    assert "row-level security hides rows of public.customer" in str(error)
+    assert "BYPASSRLS" in str(error)
+
+
+def test_a_target_user_who_may_not_insert_or_does_not_own(users: Any) -> None:
+    db, make = users
+    poor = make(db.target, "GRANT INSERT ON rental TO ROLE")
+    error = db.refusal(filters={"customer": "true"}, target=db.target.endpoint(**poor))
+    assert isinstance(error, TargetError)
+    text = str(error)
+    assert f"user '{poor['user']}' may not insert into public.customer" in text
+    assert f"user '{poor['user']}' may not insert into public.parking" in text
+    assert f"user '{poor['user']}' does not own public.rental" in text
+    assert "may not create the schema airflow_subset" in text
+
+
+def test_a_target_user_who_owns_everything_is_enough(users: Any) -> None:
+    db, make = users
+    name = db.target.value("SELECT current_database()")
+    poor = make(
+        db.target,
+        f'GRANT CREATE ON DATABASE "{name}" TO ROLE; ALTER TABLE customer OWNER TO ROLE;'
+        "ALTER TABLE rental OWNER TO ROLE; ALTER TABLE parking OWNER TO ROLE",
+    )
+    db.run(filters={"customer": "id = 1"}, target=db.target.endpoint(**poor))
+    assert db.target.ids() == {"customer": [1], "parking": [1], "rental": [1]}
+
+
+# -- drift
+
+
+def test_the_schema_is_not_the_one_of_the_catalog(lab: MakeLab) -> None:
+    db = lab(SCHEMA, ROWS)
+    catalog = Schema.from_json(db.schema("public").to_json())
+    db.source.execute("ALTER TABLE customer ADD vat text; ALTER TABLE rental DROP amount; DROP TABLE parking")
+    error = db.refusal(filters={"customer": "true"}, schema=catalog)
+    assert isinstance(error, DriftError)
+    assert "airflow-subset reflect" in str(error)
+    assert {str(f) for f in error.faults[1:]} == {
+        "public.customer.vat: column added (text)",
+        "public.rental.amount: column dropped",
+        "public.parking: table dropped",
+    }
+
+
+def test_a_catalog_of_estimates_that_changed_is_no_drift(lab: MakeLab) -> None:
+    db = lab(SCHEMA, ROWS)
+    catalog = db.schema("public")
+    old = replace(catalog, server="PostgreSQL 9.6", tables=tuple(replace(t, rows=5) for t in catalog.tables))
+    db.run(filters={"customer": "id = 1"}, schema=old)
+    assert db.target.ids("customer") == {"customer": [1]}

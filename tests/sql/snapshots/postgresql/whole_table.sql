@@ -1,0 +1,3 @@
+-- public.employee
+SELECT public.employee.id, public.employee.department, public.employee.manager 
+FROM public.employee;
