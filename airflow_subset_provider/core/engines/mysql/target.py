@@ -258,7 +258,8 @@ class MySqlTarget(MySqlSession, Target):
     # -- temporary tables
 
     def _make_temporary(self, name: str, statement: str, columns: str = "") -> None:
-        self._drop_temporary(name)
+        if name in self._temporary:
+            self._drop_temporary(name)
         self._temporary.add(name)
         self.execute(f"CREATE TEMPORARY TABLE {self.quote(name)} ({NUMBER}{columns}) {statement}")
 

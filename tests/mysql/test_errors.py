@@ -1,0 +1,246 @@
+"""What cannot work is said before a row moves; what goes wrong later undoes itself and says what, without a value."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from airflow_subset_provider.core import engines
+from airflow_subset_provider.core import plan as planning
+from airflow_subset_provider.core.engines.mysql.errors import without_values
+from airflow_subset_provider.core.engines.mysql.server import MARIADB, MYSQL, recognised
+from airflow_subset_provider.core.errors import EndpointError, RequestError, RetryableError, SubsetError, TargetError
+from airflow_subset_provider.core.run import Endpoint, Run, reflect, subset
+from airflow_subset_provider.core.spec import Spec
+from sandbox.mariadb import MariaDbEndpoint
+from sandbox.mysql import MySqlEndpoint
+from tests.mysql.conftest import MakePair, Pair
+
+SHOP = (
+    "CREATE TABLE customer (id INT PRIMARY KEY, name VARCHAR(20))",
+    "CREATE TABLE orders (id INT PRIMARY KEY, customer INT, FOREIGN KEY (customer) REFERENCES customer (id))",
+    "INSERT INTO customer VALUES (1, 'a'), (2, 'b'), (3, 'c')",
+    "INSERT INTO orders VALUES (10, 1), (11, 2), (12, NULL)",
+)
+
+
+@pytest.fixture
+def shop(pair: Pair) -> Pair:
+    pair.source.run(*SHOP)
+    return pair
+
+
+@pytest.mark.parametrize(
+    ("clause", "words"),
+    [
+        ("nope = 1", "nope"),
+        ("id = ", "syntax"),
+        ("id = 1; DELETE FROM orders", "syntax"),
+        ("1) OR (1", "syntax"),
+        ("id = 1 ORDER BY id", "syntax"),
+        ("id = 1 UNION SELECT 1", "syntax"),
+        ("1) INTO OUTFILE '/tmp/x' -- ", "syntax"),
+        ("id = ?", "syntax"),
+        ("COUNT(*) > 1", "group function"),
+        ("(id, name)", "1 column"),
+        ("id = 1 /*", "syntax"),
+        ("no_such_function(id)", "no_such_function"),
+    ],
+)
+def test_a_bad_filter_is_a_fault_with_the_servers_words(shop: Pair, clause: str, words: str) -> None:
+    with pytest.raises(RequestError) as error:
+        shop.subset(filters={"customer": clause})
+    assert repr(clause) in str(error.value)
+    assert words in str(error.value)
+    assert shop.source.run("SELECT COUNT(*) FROM orders") == ((3,),)
+
+
+@pytest.mark.parametrize("clause", ["id = 1 -- it", "id = 1 # it", "id", "name LIKE '%\\_%' OR id = 1", "id IN (1, 2)"])
+def test_a_good_filter_passes(shop: Pair, clause: str) -> None:
+    assert shop.subset(filters={"customer": clause}).dangling == 0
+
+
+def test_the_source_is_never_written(shop: Pair) -> None:
+    with engines.get("mysql").source(shop.source.endpoint(), "test") as source, pytest.raises(EndpointError):
+        source.rows("DELETE FROM orders")
+
+
+def test_the_same_database_is_refused(shop: Pair) -> None:
+    with pytest.raises(EndpointError, match="same database"):
+        subset(
+            Spec.of(filters={"customer": "id = 1"}),
+            shop.source.endpoint(),
+            shop.source.endpoint(),
+            replace_existing=True,
+        )
+    assert shop.source.run("SELECT COUNT(*) FROM orders") == ((3,),)
+
+
+def test_rows_that_no_run_wrote_are_not_replaced_unasked(shop: Pair) -> None:
+    shop.target.run(*SHOP)
+    arguments = Spec.of(filters={"customer": "id = 1"}), shop.source.endpoint(), shop.target.endpoint()
+    with pytest.raises(TargetError, match="no subset run wrote"):
+        subset(*arguments)
+    assert subset(*arguments, replace_existing=True).kept == 2
+    assert subset(*arguments).kept == 2
+
+
+def test_local_infile_off_in_the_server(shop: Pair, setting: Callable[[str, str], None]) -> None:
+    setting("local_infile", "0")
+    assert shop.subset(filters={"customer": "id = 1"}).kept == 2
+
+
+def test_a_row_longer_than_a_packet_says_so(pair: Pair, setting: Callable[[str, str], None]) -> None:
+    setting("local_infile", "0")
+    setting("max_allowed_packet", "1048576")
+    pair.source.run("CREATE TABLE t (id INT PRIMARY KEY, a LONGBLOB, b LONGBLOB)")
+    pair.source.run("INSERT INTO t VALUES (1, REPEAT('x', 700000), REPEAT('y', 700000))")
+    with pytest.raises(SubsetError, match="max_allowed_packet"):
+        pair.subset(filters={"t": "id = 1"})
+
+
+def test_a_user_without_select_on_one_table(shop: Pair, limited_user: Callable[..., dict[str, Any]]) -> None:
+    shop.source.run("CREATE TABLE other (id INT PRIMARY KEY)")
+    shop.source.user = limited_user(f"SELECT ON `{shop.source.name}`.orders", f"SELECT ON `{shop.source.name}`.other")
+    with pytest.raises(EndpointError, match=r"may not read .*customer"):
+        reflect(shop.source.endpoint())
+
+
+def test_a_plan_with_a_table_that_became_unreadable(shop: Pair, limited_user: Callable[..., dict[str, Any]]) -> None:
+    plan = planning.build(Spec.of(filters={"customer": "id = 1"}), reflect(shop.source.endpoint()))
+    shop.source.user = limited_user(
+        f"SELECT ON `{shop.source.name}`.orders", f"INSERT ON `{shop.source.name}`.customer"
+    )
+    with pytest.raises(SubsetError, match="customer"):
+        Run(plan, shop.source.endpoint(), shop.target.endpoint(), fresh=True, create_schema=True).prepare()
+
+
+def test_a_user_who_may_not_write(shop: Pair, limited_user: Callable[..., dict[str, Any]]) -> None:
+    shop.target.run(*SHOP[:2])
+    shop.target.user = limited_user(f"SELECT ON `{shop.target.name}`.*")
+    with pytest.raises(TargetError, match="GRANT INSERT"):
+        shop.subset(filters={"customer": "id = 1"})
+
+
+def test_a_user_with_rights_on_the_target_database_alone(
+    shop: Pair, limited_user: Callable[..., dict[str, Any]]
+) -> None:
+    """No right to make databases is needed: the state is kept beside the tables."""
+    shop.target.user = limited_user(f"ALL ON `{shop.target.name}`.*")
+    assert shop.subset(filters={"customer": "id = 1"}).kept == 2
+
+
+def test_myisam_is_warned_of(shop: Pair) -> None:
+    shop.source.run("CREATE TABLE old (id INT PRIMARY KEY) ENGINE = MyISAM", "INSERT INTO old VALUES (1), (2)")
+    report = shop.subset(filters={"customer": "id = 1"})
+    assert any("old" in w and "MyISAM" in w for w in report.warnings)
+    assert shop.target.run("SELECT COUNT(*) FROM old") == ((2,),)
+
+
+@pytest.mark.parametrize("engine", ["mysql", "mariadb"])
+def test_mysql_into_mariadb(
+    mysql_server: MySqlEndpoint, mariadb_server: MariaDbEndpoint, make_pair: MakePair, engine: str
+) -> None:
+    pair = make_pair(mysql_server, mariadb_server)
+    pair.source.run(*SHOP)
+    pair.target.run(*SHOP[:2])
+    spec = Spec.of(filters={"customer": "id = 1"})
+    assert subset(spec, pair.source.endpoint(), pair.target.endpoint(engine)).kept == 2
+
+
+def test_types_that_do_not_agree(shop: Pair) -> None:
+    shop.target.run(*SHOP[:2], "ALTER TABLE customer MODIFY name VARCHAR(19), ADD must INT NOT NULL")
+    with pytest.raises(TargetError, match=r"varchar\(19\)") as error:
+        shop.subset(filters={"customer": "id = 1"})
+    assert "must" in str(error.value)
+
+
+def test_postgres_is_another_kind(shop: Pair) -> None:
+    plan = planning.build(Spec.of(filters={"customer": "id = 1"}), reflect(shop.source.endpoint()))
+    with pytest.raises(EndpointError, match="cannot copy from mysql to postgresql"):
+        Run(plan, shop.source.endpoint(), Endpoint("postgresql", lambda: None, "elsewhere")).prepare()
+
+
+def test_a_table_outside_the_copy_that_references_it(shop: Pair) -> None:
+    shop.target.run(*SHOP, "CREATE TABLE note (id INT, o INT, FOREIGN KEY (o) REFERENCES orders (id))")
+    shop.target.run("INSERT INTO note VALUES (1, 10)")
+    with pytest.raises(TargetError, match="note has rows that reference"):
+        shop.subset(filters={"customer": "id = 1"})
+
+
+@pytest.mark.parametrize("local_infile", [True, False])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("ADD UNIQUE (name)", "Duplicate entry"),
+        ("ADD CHECK (name <> 'secret-3')", "failed for|violated"),
+        ("MODIFY name VARCHAR(20) CHARACTER SET utf8mb4 NOT NULL", "null|NULL"),
+    ],
+)
+def test_a_row_that_the_target_does_not_take_is_fatal(pair: Pair, change: str, words: str, local_infile: bool) -> None:
+    table = "CREATE TABLE t (id INT PRIMARY KEY, name VARCHAR(20) CHARACTER SET utf8mb4)"
+    pair.source.run(table, "INSERT INTO t VALUES (1, 'secret-1'), (2, 'secret-1'), (3, 'secret-3'), (4, NULL)")
+    pair.target.run(table, f"ALTER TABLE t {change}")
+    with pytest.raises(SubsetError, match=words) as error:
+        pair.subset(filters={"t": "1"}, target_options={"local_infile": local_infile})
+    assert "secret" not in str(error.value)
+    assert pair.target.run("SELECT COUNT(*) FROM t") == ((0,),)
+
+
+def test_orphans_of_the_source_are_copied_and_told(shop: Pair) -> None:
+    """With foreign_key_checks = 0 anybody can make one; it is no seam of the run."""
+    shop.source.run("SET foreign_key_checks = 0", "INSERT INTO orders VALUES (13, 99)")
+    report = shop.subset(sample={"orders": "100%"})
+    assert [(k.dangling, k.in_source) for k in report.keys] == [(1, True)]
+    assert shop.target.run("SELECT COUNT(*) FROM orders") == ((4,),)
+
+
+def test_cancel_stops_the_statement(shop: Pair) -> None:
+    with engines.get("mysql").source(shop.source.endpoint(), "test") as source:
+        threading.Timer(0.5, source.cancel).start()
+        started = time.monotonic()
+        with suppress(RetryableError):  # MariaDB: query interrupted; on MySQL SLEEP returns 1
+            source.rows("SELECT SLEEP(20)")
+        assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize(
+    ("version", "title"),
+    [
+        ("8.0.45", "MySQL 8.0.45"),
+        ("9.7.4-2", "MySQL 9.7.4"),
+        ("8.0.28-aurora", "MySQL 8.0.28"),
+        ("10.11.19-MariaDB-0+deb12u1", "MariaDB 10.11.19"),
+        ("5.5.5-10.6.12-MariaDB-log", "MariaDB 10.6.12"),
+        ("11.8.2-MariaDB", "MariaDB 11.8.2"),
+    ],
+)
+def test_servers_are_recognised(version: str, title: str) -> None:
+    assert str(recognised(version, "here")) == title
+
+
+@pytest.mark.parametrize("version", ["5.7.44", "8.0.18", "10.5.9-MariaDB", "5.5.5-10.3.1-MariaDB"])
+def test_old_servers_are_refused(version: str) -> None:
+    with pytest.raises(EndpointError, match="too old"):
+        recognised(version, "here")
+    assert MYSQL.name != MARIADB.name
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Duplicate entry 'it's secret' for key 't.name'",
+        "Incorrect date value: 'secret' for column 'd' at row 1",
+        "Incorrect integer value: 'secret' for column `a`.`b`.`c` at row 3",
+        "Truncated incorrect DOUBLE value: 'secret'",
+        "Invalid utf8mb4 character string: 'secret'",
+        "Incorrect string value: '\\xFFsecret' for column 'a' at row 1",
+    ],
+)
+def test_messages_lose_their_values(message: str) -> None:
+    assert "secret" not in without_values(message)

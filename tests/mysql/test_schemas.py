@@ -1,0 +1,118 @@
+"""Databases as schemas, and what is known of them before anything is copied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from airflow_subset_provider.core import engines, exact
+from airflow_subset_provider.core import plan as planning
+from airflow_subset_provider.core.engines.base import Source
+from airflow_subset_provider.core.errors import EndpointError
+from airflow_subset_provider.core.run import Endpoint, Run, reflect, subset
+from airflow_subset_provider.core.schema import ForeignKey, TableName
+from airflow_subset_provider.core.spec import Spec
+from sandbox.mariadb import MariaDbEndpoint
+from sandbox.mysql import MySqlEndpoint
+from tests.databases import CreateDatabase
+from tests.mysql.conftest import End, MakePair, Pair
+
+
+@pytest.fixture
+def shop(pair: Pair) -> Pair:
+    pair.source.run(
+        "CREATE TABLE customer (id INT PRIMARY KEY, code VARCHAR(9), boss INT, UNIQUE KEY prefix (code(3)), "
+        "FOREIGN KEY (boss) REFERENCES customer (id))",
+        "CREATE TABLE orders (a INT, b INT, customer INT, total INT AS (a + b), hidden INT INVISIBLE, "
+        "PRIMARY KEY (a, b), CONSTRAINT one FOREIGN KEY (customer) REFERENCES customer (id))",
+        "CREATE TABLE line (n INT PRIMARY KEY, x INT, y INT, UNIQUE (x, y), "
+        "FOREIGN KEY (x, y) REFERENCES orders (a, b))",
+        "INSERT INTO customer VALUES (1, 'abc', NULL), (2, 'abd', 1), (3, 'xyz', 2)",
+        "INSERT INTO orders (a, b, customer) VALUES (1, 1, 1), (1, 2, 3), (2, 1, 3), (2, 2, NULL)",
+        "INSERT INTO line VALUES (1, 1, 1), (2, 1, 2), (3, 2, 1), (4, NULL, 2)",
+    )
+    return pair
+
+
+@pytest.fixture
+def source(shop: Pair) -> Iterator[Source]:
+    with engines.get("mysql").source(shop.source.endpoint(), "test") as source:
+        yield source
+
+
+def test_reflection(shop: Pair) -> None:
+    schema = reflect(shop.source.endpoint())
+    name = shop.source.name
+    assert schema.dialect in shop.source.server.version.lower()
+    orders = schema[TableName(name, "orders")]
+    assert orders.primary_key == ("a", "b")
+    assert [c.name for c in orders.copied] == ["a", "b", "customer", "hidden"]
+    assert orders.engine == "InnoDB"
+    assert schema[TableName(name, "customer")].identity == ("id",)
+    assert len(schema[TableName(name, "customer")].keys) == 1  # a prefix is no key
+    line = TableName(name, "line")
+    assert ForeignKey("line_ibfk_1", line, ("x", "y"), orders.name, ("a", "b")) in schema.foreign_keys
+
+
+def test_a_connection_without_a_database_needs_names(shop: Pair) -> None:
+    endpoint = Endpoint("mysql", lambda: shop.source.connect(database=""), "bare")
+    with pytest.raises(EndpointError, match="names no database"):
+        reflect(endpoint)
+    assert len(reflect(endpoint, [shop.source.name]).tables) == 3
+    with pytest.raises(EndpointError, match="no database 'nowhere'"):
+        reflect(endpoint, ["nowhere"])
+
+
+def test_what_is_logged_is_what_runs(shop: Pair, source: Source) -> None:
+    """A `mysql` connection may lead to either server, and its rendered SQL is that server's."""
+    plan = planning.build(Spec.of(filters={"customer": "id = 3"}), reflect(shop.source.endpoint()))
+    run = Run(plan, shop.source.endpoint(), shop.target.endpoint())
+    for component in plan.extracts:
+        for statement in run.extract_sql(component).values():
+            source.rows(statement)
+
+
+def test_what_would_be_copied_is_counted(shop: Pair, source: Source) -> None:
+    spec = {"filters": {"customer": "id = 3"}, "others": "referenced"}
+    plan = planning.build(Spec.of(**spec), source.reflect(source.default_schemas))
+    counted = exact.count(plan, source)
+    report = shop.subset(**spec)
+    assert {str(t): s.kept for t, s in counted.items()} == {t.table: t.kept for t in report.tables}
+
+
+def test_indexes_and_estimates(shop: Pair, source: Source) -> None:
+    name = shop.source.name
+    indexes = source.indexes([name]) or {}
+    assert ("a", "b") in indexes[TableName(name, "orders")]
+    assert ("customer",) in indexes[TableName(name, "orders")]
+    assert () in indexes[TableName(name, "customer")]  # an index over a prefix answers no comparison of the column
+    shop.source.run("ANALYZE TABLE orders")
+    assert source.estimate(f"SELECT * FROM `{name}`.orders") == 4
+
+
+def test_several_databases_keep_their_names(
+    mysql_server: MySqlEndpoint, mariadb_server: MariaDbEndpoint, make_pair: MakePair, fresh_database: CreateDatabase
+) -> None:
+    pair = make_pair(mysql_server, mariadb_server)
+    names = [fresh_database(mysql_server, hint="one"), fresh_database(mysql_server, hint="two")]
+    try:
+        for server in (mysql_server, mariadb_server):
+            if server is mariadb_server:
+                for name in names:
+                    server.create_database(name)
+            one, two = (End(server, name, name) for name in names)
+            one.run("CREATE TABLE parent (id INT PRIMARY KEY)")
+            two.run(
+                f"CREATE TABLE child (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES `{names[0]}`.parent (id))"
+            )
+        source_one, source_two = (End(mysql_server, name, name) for name in names)
+        source_one.run("INSERT INTO parent VALUES (1), (2)")
+        source_two.run("INSERT INTO child VALUES (1, 1), (2, 2), (3, NULL)")
+        spec = Spec.of(filters={"parent": "id = 2"}, schemas=tuple(names))
+        report = subset(spec, pair.source.endpoint(), pair.target.endpoint())
+        assert {t.table: t.kept for t in report.tables} == {f"{names[0]}.parent": 1, f"{names[1]}.child": 1}
+        assert End(mariadb_server, names[1], "copy").run("SELECT * FROM child") == ((2, 2),)
+    finally:
+        for name in reversed(names):  # the child first
+            mariadb_server.drop_database(name)

@@ -1,0 +1,91 @@
+"""The target's triggers do not fire during a run, and are afterwards what they were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_subset_provider.core import plan as planning
+from airflow_subset_provider.core.errors import EndpointError
+from airflow_subset_provider.core.run import Run, reflect
+from airflow_subset_provider.core.spec import Spec
+from tests.mysql.conftest import Pair
+
+TABLES = (
+    "CREATE TABLE t (id INT PRIMARY KEY, name VARCHAR(20))",
+    "CREATE TABLE fired (what VARCHAR(50))",
+)
+TRIGGERS = (
+    "CREATE TRIGGER b_first BEFORE INSERT ON t FOR EACH ROW BEGIN INSERT INTO fired VALUES ('first; \\'é\\''); END",
+    'CREATE TRIGGER a_second BEFORE INSERT ON t FOR EACH ROW FOLLOWS b_first INSERT INTO fired VALUES ("second")',
+    "CREATE TRIGGER gone AFTER DELETE ON t FOR EACH ROW INSERT INTO fired VALUES ('gone')",
+    "CREATE TRIGGER changed AFTER UPDATE ON t FOR EACH ROW INSERT INTO fired VALUES ('changed')",
+)
+
+
+@pytest.fixture
+def armed(pair: Pair) -> Pair:
+    pair.both(*TABLES)
+    pair.source.run("INSERT INTO t VALUES (1, 'a'), (2, 'b')")
+    pair.target.run(*TRIGGERS, "SET sql_mode = 'ANSI_QUOTES'", "INSERT INTO t VALUES (7, 'old')", "DELETE FROM fired")
+    return pair
+
+
+def triggers(pair: Pair) -> tuple[tuple[Any, ...], ...]:
+    return pair.target.run(
+        "SELECT TRIGGER_NAME, EVENT_MANIPULATION, ACTION_TIMING, ACTION_ORDER, ACTION_STATEMENT, DEFINER, SQL_MODE, "
+        "COLLATION_CONNECTION FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE() ORDER BY 1"
+    )
+
+
+def test_triggers_do_not_fire_and_come_back(armed: Pair) -> None:
+    before = triggers(armed)
+    assert len(before) == len(TRIGGERS)
+    assert armed.subset(filters={"t": "id = 1"}).kept == 1
+    assert triggers(armed) == before
+    assert armed.target.run("SELECT * FROM fired") == ()
+    armed.target.run("INSERT INTO t VALUES (9, 'x')")
+    assert armed.target.run("SELECT * FROM fired") == (("first; 'é'",), ("second",))
+
+
+def test_a_run_that_dies_gives_them_back(armed: Pair) -> None:
+    before = triggers(armed)
+    plan = planning.build(Spec.of(filters={"t": "id = 1"}), reflect(armed.source.endpoint()))
+    run = Run(plan, armed.source.endpoint(), armed.target.endpoint(), replace_existing=True)
+    run.prepare()
+    assert triggers(armed) == ()
+    run.release()
+    assert triggers(armed) == before
+    run.release()
+
+
+def test_another_run_takes_over_what_a_dead_one_left(armed: Pair) -> None:
+    before = triggers(armed)
+    plan = planning.build(Spec.of(filters={"t": "id = 1"}), reflect(armed.source.endpoint()))
+    Run(plan, armed.source.endpoint(), armed.target.endpoint(), key="dead", replace_existing=True).prepare()
+    assert armed.subset(filters={"t": "id = 1"}).kept == 1
+    assert triggers(armed) == before
+
+
+def test_a_trigger_that_could_not_be_made_again_is_not_dropped(
+    armed: Pair, limited_user: Callable[..., dict[str, Any]]
+) -> None:
+    """Dropping takes TRIGGER alone, making one in another's name takes more."""
+    before = triggers(armed)
+    armed.target.user = limited_user(f"ALL ON `{armed.target.name}`.*")
+    with pytest.raises(EndpointError, match="could not be put back"):
+        armed.subset(filters={"t": "id = 1"})
+    armed.target.user = {}
+    assert triggers(armed) == before
+    assert armed.target.run("SELECT id FROM t") == ((7,),)
+
+
+def test_a_made_schema_has_the_triggers_too(pair: Pair) -> None:
+    pair.source.run(*TABLES, *TRIGGERS)
+    pair.source.run("INSERT INTO t VALUES (1, 'a')", "DELETE FROM fired")
+    assert pair.subset(filters={"t": "id = 1"}).kept == 1
+    assert len(triggers(pair)) == len(TRIGGERS)
+    pair.target.run("INSERT INTO t VALUES (9, 'x')")
+    assert pair.target.run("SELECT * FROM fired") == (("first; 'é'",), ("second",))
