@@ -174,38 +174,90 @@ def _in_order(row: Row) -> list[tuple[bool, Any]]:
     return [(v is None, v if isinstance(v, (int, str, float)) else str(v)) for v in row]
 
 
+class Pool:
+    """Empty databases of one server, used again within a module: making one costs more than most scenarios."""
+
+    def __init__(self, server: PostgresEndpoint, label: str) -> None:
+        self._server, self._label = server, label
+        self._made: list[str] = []
+        self._free: list[str] = []
+
+    @contextmanager
+    def database(self) -> Iterator[Database]:
+        """A database with nothing but an empty schema `public`."""
+        name = self._free.pop() if self._free else self._new()
+        database = Database(self._server.params(name), self._label)
+        try:
+            yield database
+            database.connection.execute(EMPTY)
+            self._free.append(name)
+        finally:
+            database.connection.close()
+
+    def _new(self) -> str:
+        name = f"subset_{self._label}_{os.getpid()}_{next(_numbers)}"
+        self._made.append(name)
+        self._server.create_database(name)
+        return name
+
+    def close(self) -> None:
+        for name in self._made:
+            self._server.drop_database(name)
+
+
+EMPTY = """
+RESET ALL; SET client_min_messages = warning;
+DO $$ DECLARE s text; BEGIN
+    FOR s IN SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' LOOP
+        EXECUTE format('DROP SCHEMA %I CASCADE', s);
+    END LOOP;
+END $$;
+CREATE SCHEMA public; GRANT USAGE ON SCHEMA public TO PUBLIC;
+"""
+_numbers = itertools.count(1)
+_pools = pytest.StashKey[tuple[Pool, Pool]]()
+
+
 @pytest.fixture(name="lab")
-def lab_fixture(source_server: PostgresEndpoint, target_server: PostgresEndpoint) -> Iterator[MakeLab]:
+def lab_fixture(
+    request: pytest.FixtureRequest, source_server: PostgresEndpoint, target_server: PostgresEndpoint
+) -> Iterator[MakeLab]:
     """`lab(schema, rows="", target=None)`: the schema on both ends (or `target` on that), the rows in the source."""
-    with _labs(source_server, target_server) as make:
+    with _labs(request, source_server, target_server) as make:
         yield make
 
 
 @pytest.fixture(scope="module", name="shared_lab")
-def shared_lab_fixture(source_server: PostgresEndpoint, target_server: PostgresEndpoint) -> Iterator[MakeLab]:
+def shared_lab_fixture(
+    request: pytest.FixtureRequest, source_server: PostgresEndpoint, target_server: PostgresEndpoint
+) -> Iterator[MakeLab]:
     """The same for all tests of a module: a run replaces what the one before it left."""
-    with _labs(source_server, target_server) as make:
+    with _labs(request, source_server, target_server) as make:
         yield make
-
-
-_numbers = itertools.count(1)
 
 
 @contextmanager
-def _labs(source_server: PostgresEndpoint, target_server: PostgresEndpoint) -> Iterator[MakeLab]:
+def _labs(
+    request: pytest.FixtureRequest, source_server: PostgresEndpoint, target_server: PostgresEndpoint
+) -> Iterator[MakeLab]:
+    sources, targets = _module_pools(request, source_server, target_server)
     with ExitStack() as undo:
 
-        def end(server: PostgresEndpoint, label: str, script: str) -> Database:
-            name = f"subset_{label}_{os.getpid()}_{next(_numbers)}"
-            undo.callback(server.drop_database, name)
-            server.create_database(name)
-            database = Database(server.params(name), label)
-            undo.callback(database.connection.close)
-            database.execute(script)
-            return database
-
         def make(schema: str, rows: str = "", target: str | None = None) -> Lab:
-            source = end(source_server, "source", schema + rows)
-            return Lab(source, end(target_server, "target", schema if target is None else target))
+            lab = Lab(undo.enter_context(sources.database()), undo.enter_context(targets.database()))
+            lab.source.execute(schema + rows)
+            lab.target.execute(schema if target is None else target)
+            return lab
 
         yield make
+
+
+def _module_pools(
+    request: pytest.FixtureRequest, source_server: PostgresEndpoint, target_server: PostgresEndpoint
+) -> tuple[Pool, Pool]:
+    module = request.node.getparent(pytest.Module)
+    if _pools not in module.stash:
+        module.stash[_pools] = (Pool(source_server, "source"), Pool(target_server, "target"))
+        for pool in module.stash[_pools]:
+            module.addfinalizer(pool.close)
+    return module.stash[_pools]

@@ -167,7 +167,7 @@ def test_the_runs_owner_is_asked_about_the_holder(lab: MakeLab) -> None:
     assert db.target.value("SELECT run FROM airflow_subset.run_lock") == "second"
 
 
-@pytest.mark.parametrize("step", range(1, STEPS))
+@pytest.mark.parametrize("step", [2, 4, STEPS - 1])
 def test_a_step_of_a_replaced_run_refuses_to_write(step: int, lab: MakeLab) -> None:
     db = lab(SCHEMA, ROWS)
     zombie, heir = db.prepared("zombie", **REQUEST), db.prepared("heir", **REQUEST)

@@ -13,31 +13,17 @@ def quoted(name: str) -> str:
 
 ODD = [
     "MixedCase",
-    "ALLCAPS",
     "order",
-    "user",
-    "collation",
-    "tablesample",
-    "concurrently",
-    "with space",
-    "with.dot",
     "public.dot",
-    'quo"te',
-    "apo'strophe",
-    "per%cent",
+    "quo\"te's",
     "per%scent %(x)s",
     "co:lon :bind",
     "back\\slash",
-    "línea—年表",
-    "naïve_日本語_😀",
-    "$1",
-    "1st",
+    "naïve—日本語_😀",
     "semi;colon --",
     "wanted",
-    "subset_stage",
     "a" * 63,
-    "{brace}",
-    "new\nline",
+    "new\nline {brace}",
 ]
 
 
@@ -61,10 +47,27 @@ def test_one_name_for_everything(name: str, lab: MakeLab) -> None:
     db = lab(schema, rows)
     db.run(filters={f"public.{name}": f"{n}.{n} = 2 AND {n}.top = 5"}, others="referenced")
     assert db.target.ids(name, other_name) == {name: [1, 2, 3], other_name: [11, 12]}
-    db.run(filters={f"public.{name}": f"{n} < 3"}, sample={f"public.{name}": 2}, references="null")
-    assert db.target.ids(name, other_name) == {name: [1, 2], other_name: [11]}  # 12 references 3, which is not relevant
-    db.run(filters={f"public.{name}": "top > 5"}, relations={f"public.{name}.*": {"references": "drop"}})
+    db.run(
+        filters={f"public.{name}": "top > 5"},
+        sample={f"public.{name}": 2},
+        relations={f"public.{name}.*": {"references": "drop"}},
+    )
     assert db.target.ids(name) == {name: [3, 4]}
+
+
+def test_every_keyword_of_the_server(lab: MakeLab) -> None:
+    """SQLAlchemy's list of reserved words is not quite the server's."""
+    db = lab("CREATE TABLE p (id int PRIMARY KEY);", "INSERT INTO p VALUES (1), (2);")
+    words = [w for (w,) in db.source.query("SELECT word FROM pg_get_keywords() WHERE catcode <> 'U' ORDER BY 1")]
+    columns = ", ".join(f'"{w}" int' for w in words)
+    script = "".join(f'CREATE TABLE "{w}" ("{w}" int PRIMARY KEY, p int REFERENCES p);' for w in words)
+    script += f"CREATE TABLE wide (id int PRIMARY KEY, up int REFERENCES wide, {columns});"
+    for end in (db.source, db.target):
+        end.execute(script)
+    db.source.execute("".join(f'INSERT INTO "{w}" VALUES (1, 1), (2, 2);' for w in words))
+    db.source.execute("INSERT INTO wide (id, up) VALUES (1, 2), (2, NULL)")
+    db.run(filters={"p": "id = 1", "wide": "id = 1"})
+    assert db.target.ids() == {"p": [1], "wide": [1, 2], **{w: [1] for w in words}}
 
 
 @pytest.mark.parametrize("name", ["wanted", "parent", "stale", "subset_known_0", "subset_doomed_rows", "t", "s"])
