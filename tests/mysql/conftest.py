@@ -133,3 +133,10 @@ def limited_user(server: MySqlFamilyEndpoint) -> Iterator[Callable[..., dict[str
 
     yield make
     administrator.run("DROP USER IF EXISTS subset_limited@'%'")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Part of `make test-long` for now: two more kinds of server make the ordinary run too long."""
+    for item in items:
+        if "tests/mysql/" in item.path.as_posix():
+            item.add_marker(pytest.mark.long)
