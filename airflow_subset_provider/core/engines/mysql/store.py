@@ -1,0 +1,300 @@
+"""The rows' end on MySQL and MariaDB: loads, temporary tables, and the statements that settle references.
+
+Foreign keys are not checked in these sessions (`foreign_key_checks` is a session's own). DDL commits implicitly (MySQL
+manual 15.3.3), so a transaction here is `autocommit = 0`: after such a commit the next statement begins the next one by
+itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import count, islice
+from typing import Any, TypeVar
+
+import MySQLdb
+import sqlalchemy as sa
+from sqlalchemy.sql import visitors
+
+from airflow_subset_provider.core.engines.base import PAGE, Endpoint, Moved, Progress, Source, Statement, Store
+from airflow_subset_provider.core.engines.mysql import types
+from airflow_subset_provider.core.engines.mysql.errors import LOCAL_INFILE_OFF, code_of, translated, words_of
+from airflow_subset_provider.core.engines.mysql.load import Copy, Destination
+from airflow_subset_provider.core.engines.mysql.session import MySqlSession, quoted_name
+from airflow_subset_provider.core.schema import Column, Schema, Table, TableName
+from airflow_subset_provider.core.sql import Condition, ServerType, Tables
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+SETTINGS = (
+    "foreign_key_checks = 0",
+    "TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    "sql_notes = 0",  # notes are no warnings: "table already exists" must not look like a changed value
+)
+# A key for every temporary table: servers with sql_require_primary_key refuse one without.
+NUMBER = "`subset_n` BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY"
+
+TOUCHED = """
+SELECT COLUMN_NAME FROM information_schema.COLUMNS
+WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = {table} AND EXTRA LIKE '%on update%'
+"""
+
+
+class MySqlStore(MySqlSession, Store):
+    """A writing session, as far as it is about rows."""
+
+    _schemas: tuple[str, ...] = ()
+
+    def __init__(self, endpoint: Endpoint, purpose: str) -> None:
+        """Connect; `tables` is set by `use`."""
+        super().__init__(endpoint, purpose)
+        self.tables = Tables(Schema(self.server.name, (), ()))
+        self._numbers = count(1)
+        self._temporary: set[str] = set()
+        self._local_infile: bool | None = None
+        with translated(self.label):
+            for setting in SETTINGS:
+                self.run(f"SET SESSION {setting}")
+
+    # -- where things are
+
+    def use(self, schema: Schema) -> None:
+        """The one database in scope goes into the connection's own, whatever its name; several keep their names."""
+        self.tables = Tables(schema, self.located)
+        self._schemas = schema.schemas
+
+    def located(self, table: TableName) -> TableName:
+        """The table's name on this side."""
+        if len(self._schemas) == 1 and table.schema == self._schemas[0]:
+            return TableName(self.default_schemas[0], table.name)
+        return table
+
+    def _named(self, table: TableName) -> str:
+        return self.quote(*self.located(table))
+
+    # -- transactions
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """One server transaction, as far as no DDL stands in it."""
+        with translated(self.label):
+            self.run("SET SESSION autocommit = 0")
+        try:
+            try:
+                yield
+            except BaseException:
+                with suppress(MySQLdb.Error):
+                    self.run("ROLLBACK")
+                raise
+            with translated(self.label):
+                self.run("COMMIT")
+        finally:
+            with suppress(MySQLdb.Error):
+                self._clean_up()
+
+    def _clean_up(self) -> None:
+        for name in sorted(self._temporary):
+            self.run(f"DROP TEMPORARY TABLE IF EXISTS {self.quote(name)}")
+        self._temporary.clear()
+        self.run("SET SESSION autocommit = 1")
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """SAVEPOINT; temporary InnoDB tables lose their rows with it as well."""
+        name = self.quote(f"subset_{next(self._numbers)}")
+        self.execute(f"SAVEPOINT {name}")
+        try:
+            yield
+        except BaseException:
+            with suppress(MySQLdb.Error):
+                self.run(f"ROLLBACK TO SAVEPOINT {name}")
+            raise
+        self.execute(f"RELEASE SAVEPOINT {name}")
+
+    # -- statements
+
+    def execute(self, statement: Statement | str) -> int:
+        """Run it."""
+        with translated(self.label):
+            self.send(self.compile(statement))
+            result = self.connection.store_result()
+            if result is not None:
+                result.discard()
+            touched = int(self.connection.affected_rows())
+            self.refuse_truncation()
+        return touched
+
+    def delete(self, table: TableName, conditions: Sequence[Condition]) -> int:
+        """By the values that decide: a table that is deleted from may not stand in a subquery (error 1093).
+
+        Rows with equal values in all columns that the conditions read share their fate, so those values are collected
+        first (DISTINCT keeps the server from merging the derived table), and no primary key is needed. It also gives
+        the collecting SELECT the optimizer's semi-joins, which a DELETE on MariaDB has only since 11.1.
+        """
+        rows = self.tables[table]
+        read = _read(rows, conditions)
+        if not read:
+            return self.execute(sa.delete(rows).where(*conditions))
+        hit = self.compile(
+            sa.select(*(rows.c[c].label(f"k{n}") for n, c in enumerate(read))).where(*conditions).distinct()
+        )
+        name = self._named(table)
+        return self.execute(f"DELETE {name} FROM {name} JOIN ({hit}) AS subset_hit ON {self._same(name, read)}")
+
+    def set_null(self, table: TableName, cuts: Sequence[tuple[Condition, Sequence[str]]]) -> int:
+        """All at once: each condition is answered once, for all rows, before any row changes.
+
+        UPDATE assigns from left to right and reads what it has just assigned (MySQL manual 15.2.17); columns that the
+        server would set to the current time are assigned themselves.
+        """
+        rows, name = self.tables[table], self._named(table)
+        read = _read(rows, [condition for condition, _ in cuts])
+        keys = [rows.c[c].label(f"k{n}") for n, c in enumerate(read)]
+        answers = [condition.label(f"c{n}") for n, (condition, _) in enumerate(cuts)]
+        any_ = " OR ".join(f"c{n}" for n in range(len(cuts)))
+        hit = f"{self.compile(sa.select(*keys, *answers).select_from(rows).distinct())} HAVING {any_}"
+        reasons: dict[str, list[str]] = {}
+        for n, (_, columns) in enumerate(cuts):
+            for column in columns:
+                reasons.setdefault(column, []).append(f"subset_hit.c{n}")
+        changes = [
+            f"{name}.{self.quote(c)} = IF({' OR '.join(why)}, NULL, {name}.{self.quote(c)})"
+            for c, why in reasons.items()
+        ]
+        changes += [
+            f"{name}.{self.quote(c)} = {name}.{self.quote(c)}" for c in self._touched(table) if c not in reasons
+        ]
+        return self.execute(
+            f"UPDATE {name} JOIN ({hit}) AS subset_hit ON {self._same(name, read)} SET {', '.join(changes)}"
+        )
+
+    def _same(self, name: str, columns: Sequence[str]) -> str:
+        return " AND ".join(f"{name}.{self.quote(c)} <=> subset_hit.k{n}" for n, c in enumerate(columns))
+
+    def _touched(self, table: TableName) -> list[str]:
+        """Columns with ON UPDATE CURRENT_TIMESTAMP."""
+        where = self.located(table)
+        return [
+            c for (c,) in self.rows(TOUCHED.format(schema=self.literal(where.schema), table=self.literal(where.name)))
+        ]
+
+    def pages(self, statement: sa.Select[Any], size: int = PAGE) -> Iterator[list[tuple[str, ...]]]:
+        """Through a temporary table: between two pages the connection is needed, and no cursor would stay open."""
+        name = f"subset_pages_{next(self._numbers)}"
+        columns = ", ".join(self.quote(str(c.key)) for c in statement.selected_columns)
+        self._make_temporary(name, self.compile(statement))
+        last = 0
+        while True:
+            found = self.rows(
+                f"SELECT subset_n, {columns} FROM {self.quote(name)} "
+                f"WHERE subset_n > {last} ORDER BY subset_n LIMIT {size}"
+            )
+            if not found:
+                break
+            last = found[-1][0]
+            yield [row[1:] for row in found]
+        self._drop_temporary(name)
+
+    # -- temporary tables
+
+    def _make_temporary(self, name: str, statement: str, columns: str = "") -> None:
+        if name in self._temporary:
+            self._drop_temporary(name)
+        self._temporary.add(name)
+        self.execute(f"CREATE TEMPORARY TABLE {self.quote(name)} ({NUMBER}{columns}) {statement}")
+
+    def _drop_temporary(self, name: str) -> None:
+        """Neither making nor dropping a temporary table commits (MySQL manual 15.3.3)."""
+        self.execute(f"DROP TEMPORARY TABLE IF EXISTS {self.quote(name)}")
+        self._temporary.discard(name)
+
+    def keep(self, name: str, columns: Sequence[Column], pages: Iterable[list[tuple[str, ...]]]) -> sa.TableClause:
+        """Filled by one INSERT a page."""
+        spec = "".join(f", {self.quote(c.name)} {c.type} NULL" for c in columns)
+        self._make_temporary(name, "", spec)
+        names = ", ".join(self.quote(c.name) for c in columns)
+        kinds = [types.parsed(c.type) for c in columns]
+        for page in pages:
+            for rows in groups(page, 1000):
+                values = (", ".join(types.literal(v, t) for v, t in zip(row, kinds, strict=True)) for row in rows)
+                self.execute(f"INSERT INTO {self.quote(name)} ({names}) VALUES ({'), ('.join(values)})")
+        made = (sa.column(quoted_name(c.name), ServerType(c.type)) for c in columns)
+        return sa.table(quoted_name(name), *made)
+
+    def stage(self, name: str, statement: sa.Select[Any]) -> sa.TableClause:
+        """CREATE TEMPORARY TABLE AS."""
+        self._make_temporary(name, self.compile(statement))
+        return sa.table(quoted_name(name), *(sa.column(str(c.key), c.type) for c in statement.selected_columns))
+
+    def reading(self, kept: sa.TableClause) -> sa.TableClause:
+        """A copy of its own for each use, where the server lets a temporary table stand only once in a statement."""
+        if not self.server.reads_temporary_once:
+            return kept
+        name = f"subset_copy_{next(self._numbers)}"
+        columns = ", ".join(self.quote(c.key) for c in kept.c)
+        self._make_temporary(name, f"SELECT {columns} FROM {self.quote(kept.name)}")
+        return sa.table(quoted_name(name), *(sa.column(c.key, c.type) for c in kept.c))
+
+    # -- loads
+
+    def load(self, source: Source, statement: Statement | str, table: Table, progress: Progress | None = None) -> Moved:
+        """Through a pipe into LOAD DATA LOCAL, or by INSERTs where that is forbidden."""
+        return self._copy(source, source.compile(statement), table, self._named(table.name), progress)
+
+    def _copy(self, source: Source, statement: str, table: Table, into: str, progress: Progress | None = None) -> Moved:
+        columns = tuple((self.quote(c.name), types.parsed(c.type)) for c in table.copied)
+        return Copy(_session(source), statement, self, Destination(into, columns)).run(self._may_load(), progress)
+
+    def _may_load(self) -> bool:
+        """Try it once, with nothing to load: `local_infile` must be on in the server and in the client."""
+        if self._local_infile is None:
+            self._make_temporary("subset_probe", "")
+            try:
+                self.run("LOAD DATA LOCAL INFILE '/dev/null' INTO TABLE `subset_probe`")
+                self._local_infile = True
+            except MySQLdb.Error as error:
+                if code_of(error) not in LOCAL_INFILE_OFF:
+                    with translated(self.label):
+                        raise
+                self._local_infile = False
+                log.warning("%s: rows go as INSERTs, which is slower: %s", self.label, words_of(error))
+            self._drop_temporary("subset_probe")
+        return self._local_infile
+
+    def load_missing(self, source: Source, statement: Statement | str, table: Table, key: Sequence[str]) -> Moved:
+        """Through a temporary table of the same columns."""
+        into, stage = self._named(table.name), self.quote("subset_stage")
+        columns = ", ".join(self.quote(c.name) for c in table.copied)
+        self._make_temporary("subset_stage", f"SELECT {columns} FROM {into} WHERE FALSE")
+        moved = self._copy(source, source.compile(statement), table, stage)
+        same = " AND ".join(f"{into}.{self.quote(c)} = {stage}.{self.quote(c)}" for c in key)
+        self.execute(f"DELETE {stage} FROM {stage} JOIN {into} ON {same}")
+        rows = self.execute(f"INSERT INTO {into} ({columns}) SELECT {columns} FROM {stage}")
+        self._drop_temporary("subset_stage")
+        return Moved(rows, moved.bytes, moved.seconds)
+
+
+def _session(source: Source) -> MySqlSession:
+    if not isinstance(source, MySqlSession):
+        raise TypeError(f"a MySQL source is wanted, not {type(source).__name__}")
+    return source
+
+
+def _read(rows: sa.TableClause, conditions: Iterable[Condition]) -> list[str]:
+    """The columns of `rows` that the conditions read, at any depth."""
+    found = (
+        element.key
+        for condition in conditions
+        for element in visitors.iterate(condition)
+        if isinstance(element, sa.ColumnClause) and element.table is rows
+    )
+    return list(dict.fromkeys(found))
+
+
+def groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of at most `size` items (itertools.batched came with Python 3.12)."""
+    rest = iter(items)
+    while group := list(islice(rest, size)):
+        yield group
