@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TypeVar
 
 import sqlalchemy as sa
 
@@ -22,32 +20,20 @@ from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.bans import Settlement
 from airflow_subset_provider.core.ends import Ends
 from airflow_subset_provider.core.engines.base import Endpoint, Moved, Source, Suspended, Target
-from airflow_subset_provider.core.errors import (
-    EndpointError,
-    Fault,
-    IntegrityError,
-    RequestError,
-    SubsetError,
-    TargetError,
-)
+from airflow_subset_provider.core.errors import EndpointError, Fault, RequestError, SubsetError, TargetError
 from airflow_subset_provider.core.graph import Component
-from airflow_subset_provider.core.heal import Healing
-from airflow_subset_provider.core.integrity import Integrity, is_loose
+from airflow_subset_provider.core.integrity import Integrity
 from airflow_subset_provider.core.plan import Plan
+from airflow_subset_provider.core.proof import Proof, put_back
 from airflow_subset_provider.core.report import KeyReport, Report, TableReport
 from airflow_subset_provider.core.schema import Schema, TableName
 from airflow_subset_provider.core.spec import Rule, Spec
-from airflow_subset_provider.core.state import State, Stats
+from airflow_subset_provider.core.state import State, Stats, batches, holding
+from airflow_subset_provider.core.tally import WORTH_ANALYZING, Tally, told
 
 __all__ = ["Endpoint", "Run", "reflect", "subset"]
 
 log = logging.getLogger(__name__)
-MB = 1_000_000
-BATCH = 50  # tables or constraints changed in one transaction
-T = TypeVar("T")
-HEALINGS = 3  # passes of heal.py; one is enough unless rows change while constraints are put back
-LOG_EVERY = 5.0  # seconds of a long copy
-WORTH_ANALYZING = 1000  # rows; below that a wrong guess of the planner costs less than ANALYZE
 
 
 def reflect(endpoint: Endpoint, schemas: Sequence[str] = ()) -> Schema:
@@ -94,6 +80,11 @@ class Run:
     def __post_init__(self) -> None:
         """Bind the two ends."""
         self.ends = Ends(self.source, self.target, self.plan.schema, f"airflow_subset {self.key}")
+
+    @property
+    def tally(self) -> Tally:
+        """Its numbers."""
+        return Tally(self.key, self.log, self.watch)
 
     def cancel(self) -> None:
         """Stop what both servers are doing for this run's open step; safe from a signal handler or another thread."""
@@ -168,11 +159,11 @@ class Run:
     def _clear(self, target: Target, suspended: Sequence[Suspended]) -> None:
         """All foreign keys out of force first: a table that is referenced cannot be truncated."""
         tables = [t.name for t in self.plan.schema.tables]
-        for items in _batches(suspended):
-            with self._holding(target):
+        for items in batches(suspended):
+            with holding(target, self.key):
                 target.suspend(items)
-        for names in _batches(tables):
-            with self._holding(target):
+        for names in batches(tables):
+            with holding(target, self.key):
                 target.empty(names)
         self.log.info(
             "%d tables emptied, %d foreign keys and %d triggers suspended",
@@ -180,14 +171,6 @@ class Run:
             sum(s.kind == "foreign key" for s in suspended),
             sum(s.kind == "triggers" for s in suspended),
         )
-
-    @contextmanager
-    def _holding(self, target: Target) -> Iterator[State]:
-        """A transaction of the target in which this run, and no other, may write."""
-        with target.transaction():
-            state = State(target)
-            state.hold(self.key)
-            yield state
 
     # -- extract
 
@@ -235,22 +218,9 @@ class Run:
         planned, shape = self.plan.tables[table], self.plan.schema[table]
         self.log.info("%s: %s (%s)", table, planned.rule.value, planned.reason)
         statement = select.extract(self.plan, table, source)
-        moved = target.load(source, statement, shape, self._tell(table))
-        self.log.info("%s: %s", table, _told(moved))
+        moved = target.load(source, statement, shape, self.tally.progress(table))
+        self.log.info("%s: %s", table, told(moved))
         return Stats(extracted=moved.rows, bytes=moved.bytes, seconds=round(moved.seconds, 3))
-
-    def _tell(self, table: TableName) -> Callable[[Moved], None]:
-        told = 0.0
-
-        def tell(moved: Moved) -> None:
-            nonlocal told
-            if self.watch:
-                self.watch(table, moved)
-            if moved.seconds - told >= LOG_EVERY:
-                self.log.info("%s: %.1f MB so far, %.1f s", table, moved.bytes / MB, moved.seconds)
-                told = moved.seconds
-
-        return tell
 
     # -- references
 
@@ -260,7 +230,7 @@ class Run:
             state = State(target)
             state.hold(self.key)
             fetched = Integrity(self.plan, source, target).close(component)
-            return self._noted(state, target, fetched, {})
+            return self.tally.add(state, target, fetched, {})
 
     def settle(self) -> dict[TableName, Stats]:
         """The same for all components at once, where a referred row may itself be impossible to keep (plan.may_ban)."""
@@ -269,27 +239,7 @@ class Run:
             state.hold(self.key)
             settlement = Settlement(Integrity(self.plan, source, target))
             settlement.run()
-            return self._noted(state, target, settlement.fetched, settlement.dropped)
-
-    def _noted(
-        self, state: State, target: Target, fetched: dict[TableName, Moved], dropped: dict[TableName, int]
-    ) -> dict[TableName, Stats]:
-        """Add what a step did to what is noted of each table it changed."""
-        before, now = state.stats(self.key), {}
-        for table in {**fetched, **dropped}:
-            moved, gone, was = fetched.get(table, Moved()), dropped.get(table, 0), before.get(table, Stats())
-            now[table] = replace(
-                was,
-                referred=was.referred + moved.rows,
-                dropped=was.dropped + gone,
-                bytes=was.bytes + moved.bytes,
-                seconds=round(was.seconds + moved.seconds, 3),
-            )
-            state.note_stats(self.key, table, now[table])
-            if moved.rows or gone:
-                self.log.info("%s: %s, %d left out", table, _told(moved, "referred "), gone)
-        target.analyze([t for t, m in fetched.items() if m.rows >= WORTH_ANALYZING])
-        return now
+            return self.tally.add(state, target, settlement.fetched, settlement.dropped)
 
     # -- finish
 
@@ -305,118 +255,16 @@ class Run:
         """
         started = time.time() if started is None else started
         with self.ends.both() as (source, target):
-            keys = self._prove(source, target)
-            self._rearm(target)
-            with self._holding(target) as state:
+            proof = Proof(self.plan, source, target, self.tally)
+            keys = proof.keys()
+            proof.rearm()
+            with holding(target, self.key) as state:
                 stats = state.stats(self.key)
             sequences = target.reset_sequences(self.plan.copied)
             target.analyze([t.name for t in self.plan.schema.tables])
         report = self._report(stats, keys, sequences, time.time() - started)
         self.log.info("%d rows kept, %d dangling references", report.kept, report.dangling)
         return report
-
-    def _prove(self, source: Source, target: Target) -> tuple[KeyReport, ...]:
-        """Null, restore, count; where the source changed under the run, heal and try again."""
-        for tries_left in reversed(range(HEALINGS + 1)):
-            self._null(source, target)
-            restored = self._restore(target)
-            proven = {(i.table, i.name) for i, validated in restored.items() if validated}
-            keys = self._keys(source, target, proven, tries_left < HEALINGS)
-            broken = _broken(self.plan, keys)
-            if not broken:
-                return keys
-            self._suspend_again(target, list(restored))
-            if not tries_left:
-                raise IntegrityError(broken)
-            self.log.warning("The source changed during the run. %s", IntegrityError(broken))
-            self._heal(source, target)
-        raise AssertionError("unreachable")
-
-    def _suspend_again(self, target: Target, items: Sequence[Suspended]) -> None:
-        for some in _batches(items):
-            with self._holding(target) as state:
-                state.note_suspended(some)
-                target.suspend(some)
-
-    def _heal(self, source: Source, target: Target) -> None:
-        with self._holding(target) as state, source.snapshot():
-            healing = Healing(Integrity(self.plan, source, target))
-            healing.run()
-            self._noted(state, target, healing.fetched, healing.gone)
-
-    def _null(self, source: Source, target: Target) -> None:
-        integrity = Integrity(self.plan, source, target)
-        for table in filter(integrity.nullable, self.plan.copied):
-            with self._holding(target) as state:
-                nulled = integrity.null(table)
-                if nulled:
-                    before = state.stats(self.key).get(table, Stats())
-                    state.note_stats(self.key, table, replace(before, nulled=before.nulled + nulled))
-                    self.log.info("%s: references set to NULL in %d rows", table, nulled)
-
-    def _restore(self, target: Target) -> dict[Suspended, bool]:
-        """Put foreign keys back in force; whether the server has validated each one."""
-        restored = {}
-        loose = {(r.key.child, n) for r in self.plan.relations if is_loose(r.key) for n in (r.key.name, *r.key.also)}
-        integrity = self.plan.spec.referential_integrity
-        for item in (i for i in State(target).suspended() if i.kind == "foreign key"):
-            with self._holding(target) as state:
-                wanted = integrity and (item.validated or (item.table, item.name) not in loose)
-                holds = target.restore(item, validate=wanted)
-                if holds:
-                    state.forget_suspended(item)
-                    restored[item] = wanted
-                elif self._put_back(state, target, item):
-                    restored[item] = False
-        return restored
-
-    def _put_back(self, state: State, target: Target, item: Suspended) -> bool:
-        """Put a thing back unvalidated; what a server can only have validated waits for a run that fulfils it."""
-        back = target.restore(item, validate=False)
-        if back:
-            state.forget_suspended(item)
-            self.log.warning("%s: %s %s put back unvalidated", item.table, item.kind, item.name)
-        else:
-            self.log.warning(
-                "%s: %s %s does not hold and stays off: see airflow_subset", item.table, item.kind, item.name
-            )
-        return back
-
-    def _rearm(self, target: Target) -> None:
-        """Put back the rest, once no row will be written any more."""
-        for items in _batches([i for i in State(target).suspended() if i.kind != "foreign key"]):
-            with self._holding(target) as state:
-                for item in items:
-                    target.restore(item, validate=False)
-                    state.forget_suspended(item)
-
-    def _keys(
-        self, source: Source, target: Target, proven: set[tuple[TableName, str]], healed: bool
-    ) -> tuple[KeyReport, ...]:
-        """Every relation's dangling references: none where the server validated the key, else counted.
-
-        Args:
-            healed: what dangles now is no seam; where the server lets keys be broken, the source may be what dangles.
-        """
-        keys = []
-        plan = self.plan
-        if not plan.spec.referential_integrity:
-            plan = planning.build(
-                plan.spec.model_copy(update={"referential_integrity": True, "references": "include"}), plan.schema
-            )
-        integrity = Integrity(plan, source, target)
-        for relation in plan.relations:
-            key = relation.key
-            if plan.rule(key.child) is Rule.SKIP:
-                continue
-            valid = any((key.child, name) in proven for name in (key.name, *key.also))
-            count = 0 if valid else integrity.count_dangling(relation)
-            loose = is_loose(key)
-            if count and healed and not loose and not source.keys_hold:
-                with target.transaction():
-                    loose = integrity.only_in_source(relation)
-            keys.append(KeyReport(key.label, count, "validated" if valid else "counted", loose))
-        return tuple(keys)
 
     def _report(
         self, stats: dict[TableName, Stats], keys: tuple[KeyReport, ...], sequences: int, seconds: float
@@ -458,11 +306,11 @@ class Run:
         with self.ends.target() as target:
             if not State(target).exists() or State(target).holder() != self.key:
                 return
-            for items in _batches(State(target).suspended()):
-                with self._holding(target) as state:
+            for items in batches(State(target).suspended()):
+                with holding(target, self.key) as state:
                     for item in items:
-                        self._put_back(state, target, item)
-            with self._holding(target) as state:
+                        put_back(state, target, item, self.log)
+            with holding(target, self.key) as state:
                 state.release(self.key)
 
 
@@ -510,11 +358,6 @@ def subset(
         run.release()
 
 
-def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), BATCH):
-        yield items[start : start + BATCH]
-
-
 def _none_of(plan: Plan, found: Schema) -> bool:
     return len(checks.missing_tables(plan, found)) == len(plan.schema.tables)
 
@@ -525,17 +368,3 @@ def _reflected(target: Target, schemas: Sequence[str]) -> Schema:
         return target.reflect(schemas)
     except EndpointError:
         return Schema("", tuple(schemas), ())
-
-
-def _told(moved: Moved, kind: str = "") -> str:
-    return f"{moved.rows:,} {kind}rows, {moved.bytes / MB:.1f} MB, {moved.seconds:.2f} s, {moved.rate:,.0f} rows/s"
-
-
-def _broken(plan: Plan, keys: tuple[KeyReport, ...]) -> list[Fault]:
-    if not plan.spec.referential_integrity:
-        return []
-    return [
-        Fault(f"{k.dangling} rows reference rows that are not in the copy", k.key, "Run again.")
-        for k in keys
-        if k.dangling and not k.in_source
-    ]

@@ -8,11 +8,12 @@ All of it is changed in the same transactions as the data it speaks of.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
@@ -20,6 +21,9 @@ from sqlalchemy.dialects import mysql
 from airflow_subset_provider.core.engines.base import Suspended, Target
 from airflow_subset_provider.core.errors import Fault, LockedError
 from airflow_subset_provider.core.schema import TableName
+
+BATCH = 50  # tables or constraints changed in one transaction
+T = TypeVar("T")
 
 MODEL = sa.MetaData()
 LOCK = sa.Table(
@@ -231,3 +235,18 @@ class State:
         self._target.execute(
             sa.insert(self._tables).values(table_schema=place.schema, table_name=place.name, run=run, stats=text)
         )
+
+
+@contextmanager
+def holding(target: Target, run: str) -> Iterator[State]:
+    """A transaction of the target in which this run, and no other, may write."""
+    with target.transaction():
+        state = State(target)
+        state.hold(run)
+        yield state
+
+
+def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """As many at a time as one transaction may change."""
+    for start in range(0, len(items), BATCH):
+        yield items[start : start + BATCH]

@@ -1,0 +1,68 @@
+"""What a run's streams move, told while they run and noted in the target when they have ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from airflow_subset_provider.core.engines.base import Moved, Target
+from airflow_subset_provider.core.schema import TableName
+from airflow_subset_provider.core.state import State, Stats
+
+MB = 1_000_000
+LOG_EVERY = 5.0  # seconds of a long copy
+WORTH_ANALYZING = 1000  # rows; below that a wrong guess of the planner costs less than ANALYZE
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The numbers of one run.
+
+    Attributes:
+        run: the run's key.
+        watch: is told of a table under way, several times a second; `log` only every few seconds.
+    """
+
+    run: str
+    log: logging.Logger
+    watch: Callable[[TableName, Moved], None] | None = None
+
+    def progress(self, table: TableName) -> Callable[[Moved], None]:
+        """What to tell of the table's stream."""
+        told_at = 0.0
+
+        def tell(moved: Moved) -> None:
+            nonlocal told_at
+            if self.watch:
+                self.watch(table, moved)
+            if moved.seconds - told_at >= LOG_EVERY:
+                self.log.info("%s: %.1f MB so far, %.1f s", table, moved.bytes / MB, moved.seconds)
+                told_at = moved.seconds
+
+        return tell
+
+    def add(
+        self, state: State, target: Target, fetched: Mapping[TableName, Moved], dropped: Mapping[TableName, int]
+    ) -> dict[TableName, Stats]:
+        """Add what a step did to what is noted of each table it changed."""
+        before, now = state.stats(self.run), {}
+        for table in {**fetched, **dropped}:
+            moved, gone, was = fetched.get(table, Moved()), dropped.get(table, 0), before.get(table, Stats())
+            now[table] = replace(
+                was,
+                referred=was.referred + moved.rows,
+                dropped=was.dropped + gone,
+                bytes=was.bytes + moved.bytes,
+                seconds=round(was.seconds + moved.seconds, 3),
+            )
+            state.note_stats(self.run, table, now[table])
+            if moved.rows or gone:
+                self.log.info("%s: %s, %d left out", table, told(moved, "referred "), gone)
+        target.analyze([t for t, m in fetched.items() if m.rows >= WORTH_ANALYZING])
+        return now
+
+
+def told(moved: Moved, kind: str = "") -> str:
+    """A stream's numbers in words."""
+    return f"{moved.rows:,} {kind}rows, {moved.bytes / MB:.1f} MB, {moved.seconds:.2f} s, {moved.rate:,.0f} rows/s"
