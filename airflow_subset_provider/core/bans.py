@@ -138,6 +138,6 @@ class Settlement:
         noted = self._target.reading(fresh[table])
         known = [rows.c[c].is_not_distinct_from(noted.c[c]) for c in key]
         wanted = integrity.here.select(table, key).where(
-            sa.or_(*reasons), sa.or_(*(rows.c[c].is_not(None) for c in key)), ~sql.exists(noted, known, rows)
+            sa.or_(*reasons), sa.or_(*(sql.has_value(rows.c[c]) for c in key)), ~sql.exists(noted, known, rows)
         )
         return self._target.execute(sa.insert(fresh[table]).from_select(key, wanted.distinct()))

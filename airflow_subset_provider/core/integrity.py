@@ -156,8 +156,7 @@ class Integrity:
         inside = [r for r in inside if {component.tables.index(t) for t in (r.key.child, r.key.parent)} <= set(tags)]
         if not inside:
             return
-        name, target = sql.Names(self.plan.schema).new("subset_doomed"), self.target
-        walk = Walk(name, tags, target.typed, target.lateral, target.most_members)
+        walk = Walk(self.free("subset_doomed"), tags, self.target)
         seeds = [
             (tag, self.here.select(r.key.child, [c.name for c in tags[tag]]).where(*self.cut(r)))
             for r in strict
@@ -250,10 +249,10 @@ class Integrity:
 
         A node of the walk is a referenced key value, so each step reads one table by one key.
         """
-        nodes = list(dict.fromkeys((k.parent, k.parent_columns) for k in [key, *(r.key for r in climbs)]))
-        tags = {tag: self._columns(*node) for tag, node in enumerate(nodes)}
-        name = sql.Names(self.plan.schema).new("subset_upwards")
-        walk = Walk(name, tags, self.source.typed, self.source.lateral, self.source.most_members)
+        keys = [key, *(r.key for r in climbs)]
+        nodes = list(dict.fromkeys((k.parent, k.parent_columns) for k in keys))
+        tags = {tag: self._room_for(keys, *node) for tag, node in enumerate(nodes)}
+        walk = Walk(self.free("subset_upwards"), tags, self.source)
         wanted = self.source.keys(tags[0], page, self.free("wanted"))
         steps = [
             self._upward(nodes, tag, r.key)
@@ -267,6 +266,12 @@ class Integrity:
             same = [node.c[c] == rows.c[c] for c in columns]
             found = self._every(table).where(sql.exists(cte, [node.is_tag, *same], rows))
             yield table, self.target.load_missing(self.source, found, self.plan.schema[table], columns)
+
+    def _room_for(self, keys: Sequence[ForeignKey], table: TableName, names: tuple[str, ...]) -> list[Column]:
+        """A key's columns, as wide as what references it: cut to fit, a value would match a row it does not mean."""
+        here = [k for k in keys if (k.parent, k.parent_columns) == (table, names)]
+        columns = zip(self._columns(table, names), *(self._columns(k.child, k.columns) for k in here), strict=True)
+        return [self.source.widest(own, others) for own, *others in columns]
 
     def _upward(self, nodes: list[tuple[TableName, tuple[str, ...]]], tag: int, key: ForeignKey) -> Step:
         table, columns = nodes[tag]

@@ -191,7 +191,7 @@ class Ledger(Store):
 
     # -- ways of saying things
 
-    def typed(self, value: sa.ColumnElement[Any] | None, column: Column) -> sa.ColumnElement[Any]:
+    def walked(self, value: sa.ColumnElement[Any] | None, column: Column) -> sa.ColumnElement[Any]:
         """As it is: all is text."""
         return sa.null() if value is None else value
 

@@ -103,12 +103,13 @@ def _checked(schema: Schema, key: ForeignKey, where: str) -> Iterator[ForeignKey
 
 
 INTEGERS = ("smallint", "integer", "bigint", "tinyint", "mediumint", "int")
-TEXTS = ("character varying", "character", "text", "varchar", "char", "bpchar", "citext", "public.citext")
+TEXTS = ("character varying", "character", "text", "varchar", "char", "bpchar", "citext")
 
 
 def family(type_: str) -> str:
     """Types of one family compare; others do not, or not safely."""
     base = type_.split(" CHARACTER SET ")[0].split("(")[0].removesuffix(" unsigned").strip().lower()
+    base = "citext" if base.endswith(".citext") else base
     return "integer" if base in INTEGERS else "text" if base in TEXTS else base
 
 

@@ -136,7 +136,7 @@ class Extract:
         for relation in dict.fromkeys(r for clause in clauses for r in clause):
             parent = self._unique_keys(relation)
             joined = joined.outerjoin(parent, sa.and_(*sql.match(relation.key, own, parent)))
-            found[relation] = parent.c[relation.key.parent_columns[0]].is_not(None)
+            found[relation] = sql.has_value(parent.c[relation.key.parent_columns[0]])
         conditions = [sa.or_(*(found[r] for r in clause)) for clause in clauses]
         return sa.select(*(own.c[c] for c in columns)).select_from(joined).where(*conditions)
 
@@ -244,8 +244,7 @@ class Extract:
         ]
         if not seeds:
             return None
-        name, flavour = self.names.new(f"subset_cycle_{component.tables[0].name}"), self.flavour
-        walk = Walk(name, tags, flavour.typed, flavour.lateral, flavour.most_members)
+        walk = Walk(self.names.new(f"subset_cycle_{component.tables[0].name}"), tags, self.flavour)
         inside = (r for r in self.plan.inside(component) if component.tables.index(r.key.child) in tags)
         steps = [self._step(component, relation, tags) for relation in inside]
         return walk, walk.cte(seeds, steps)

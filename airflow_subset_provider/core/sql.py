@@ -7,6 +7,7 @@ so that both `column` and `table.column` mean in it what they mean in a query of
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -101,7 +102,17 @@ def when(key: ForeignKey, child: Rows) -> list[Condition]:
 
 def is_reference(key: ForeignKey, child: Rows) -> list[Condition]:
     """No column of the key is NULL (MATCH SIMPLE), and its `when` holds."""
-    return [child.c[a].is_not(None) for a in key.columns] + when(key, child)
+    return [has_value(child.c[a]) for a in key.columns] + when(key, child)
+
+
+def has_value(column: sa.ColumnElement[Any]) -> Condition:
+    """The column is not NULL.
+
+    A row value with a NULL in it is a value, but IS NOT NULL is false for it (PostgreSQL manual 9.2); a type of the
+    user's own, spelled with its schema, may be of such values.
+    """
+    whole = isinstance(column.type, ServerType) and re.match(r"[^'(]+\.", column.type.spelling)
+    return column.is_distinct_from(sa.null()) if whole else column.is_not(None)
 
 
 def exists(rows: Rows, conditions: Sequence[Condition], outer: Rows) -> sa.Exists:

@@ -8,12 +8,13 @@ LATERAL; MySQL and MariaDB allow several recursive members (PostgreSQL manual 7.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
+from airflow_subset_provider.core.engines.base import Flavour
 from airflow_subset_provider.core.schema import Column
 from airflow_subset_provider.core.sql import Condition, Rows
 
@@ -41,16 +42,13 @@ class Step:
 class Node:
     """One tag's columns of a walk, by the names of the columns they were taken from."""
 
-    def __init__(self, walk: Rows, tag: int, columns: Sequence[Column]) -> None:
+    def __init__(self, walk: Rows, tag: int, columns: Sequence[Column], flavour: Flavour) -> None:
         """Look at `walk` as nodes of `tag`."""
         self.walk = walk
         self.is_tag: Condition = walk.c.tag == sa.literal_column(str(tag))
-        self._names = {column.name: f"k{tag}_{i}" for i, column in enumerate(columns)}
-
-    @property
-    def c(self) -> Mapping[str, sa.ColumnElement[Any]]:
-        """The node's columns."""
-        return {name: self.walk.c[own] for name, own in self._names.items()}
+        self.c: Mapping[str, sa.ColumnElement[Any]] = {
+            column.name: flavour.unwalked(walk.c[f"k{tag}_{i}"], column) for i, column in enumerate(columns)
+        }
 
     def columns(self, names: Sequence[str]) -> list[sa.ColumnElement[Any]]:
         """Some of them, each labelled by its name."""
@@ -62,27 +60,17 @@ class Walk:
 
     Args:
         tags: the columns of each tag's nodes, by tag.
-        typed: an expression made to have exactly a column's type; with None, a NULL of that type.
-        lateral: whether all steps must go into one LATERAL.
-        most_members: with more steps than that, all go into one member, which reads its next rows from a union of
-            all tables' edges.
+        flavour: says whether all steps must go into one LATERAL; and where it takes fewer members than there are
+            steps, all go into one member, which reads its next rows from a union of all tables' edges.
     """
 
-    def __init__(
-        self,
-        name: str,
-        tags: Mapping[int, Sequence[Column]],
-        typed: Callable[[sa.ColumnElement[Any] | None, Column], sa.ColumnElement[Any]],
-        lateral: bool,
-        most_members: int,
-    ) -> None:
+    def __init__(self, name: str, tags: Mapping[int, Sequence[Column]], flavour: Flavour) -> None:
         """Nothing is built until `cte`."""
-        self._name, self._tags, self._typed = name, tags, typed
-        self._lateral, self._most_members = lateral, most_members
+        self._name, self._tags, self._flavour = name, tags, flavour
 
     def node(self, walk: Rows, tag: int) -> Node:
         """The walk's nodes of one tag."""
-        return Node(walk, tag, self._tags[tag])
+        return Node(walk, tag, self._tags[tag], self._flavour)
 
     def cte(self, seeds: Sequence[tuple[int, sa.Select[Any]]], steps: Sequence[Step]) -> sa.CTE:
         """The whole walk.
@@ -95,9 +83,9 @@ class Walk:
         walk = start.cte(self._name, recursive=bool(steps))
         if not steps:
             return walk
-        if self._lateral:
+        if self._flavour.lateral:
             return walk.union(self._all_in_one(walk, steps))
-        few = len(steps) <= self._most_members
+        few = len(steps) <= self._flavour.most_members
         return walk.union(*(self._members(walk, steps) if few else self._over_edges(walk, steps)))
 
     def _over_edges(self, walk: sa.CTE, steps: Sequence[Step]) -> list[sa.Select[Any]]:
@@ -130,7 +118,7 @@ class Walk:
         on = dict(step.on)
         columns = {(tag, c.name): c for tag, own in self._tags.items() for c in own}
         hung = [
-            self._typed(on[name] if tag == step.start else None, columns[tag, name]).label(place)
+            self._flavour.walked(on[name] if tag == step.start else None, columns[tag, name]).label(place)
             for (tag, name), place in places.items()
         ]
         here = [value.is_not(None) for value in on.values()]
@@ -162,7 +150,7 @@ class Walk:
         """The same rows as `tag, k0_0, …`."""
         own = dict(zip((f"k{tag}_{i}" for i in range(len(self._tags[tag]))), rows.exported_columns, strict=True))
         picked = [
-            self._typed(own.get(f"k{t}_{i}"), column).label(f"k{t}_{i}")
+            self._flavour.walked(own.get(f"k{t}_{i}"), column).label(f"k{t}_{i}")
             for t, columns in self._tags.items()
             for i, column in enumerate(columns)
         ]

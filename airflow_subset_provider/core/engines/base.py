@@ -92,8 +92,16 @@ class Flavour(ABC):
         return str(statement.compile(dialect=self.dialect, compile_kwargs={"literal_binds": True}))
 
     @abstractmethod
-    def typed(self, value: sa.ColumnElement[Any] | None, column: Column) -> sa.ColumnElement[Any]:
-        """The value made to have exactly the column's type; a NULL of that type for None."""
+    def walked(self, value: sa.ColumnElement[Any] | None, column: Column) -> sa.ColumnElement[Any]:
+        """A column's value as a recursive CTE holds it: always of one type; a NULL of that type for None."""
+
+    def unwalked(self, value: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
+        """What a recursive CTE holds, as the column's value again."""
+        return value
+
+    def widest(self, column: Column, others: Sequence[Column]) -> Column:
+        """The column, of a type that compares with its own and has room for the values of the others."""
+        return column
 
     @abstractmethod
     def share(self, columns: Sequence[sa.ColumnElement[Any]], percent: float, seed: int) -> Condition:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import select
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import MySQLdb
@@ -94,9 +95,13 @@ class MySqlFlavour(Flavour):
         """Recursive members of one CTE."""
         return self.server.most_members
 
-    def typed(self, value: sa.ColumnElement[Any] | None, column: Column) -> sa.ColumnElement[Any]:
+    def walked(self, value: sa.ColumnElement[Any] | None, column: Column) -> sa.ColumnElement[Any]:
         """By the common type of the value and a NULL of the column's type."""
         return types.typed(value, types.parsed(column.type))
+
+    def widest(self, column: Column, others: Sequence[Column]) -> Column:
+        """Of the column's own character set and collation, as long as the longest."""
+        return replace(column, type=types.widest(column.type, [c.type for c in others]))
 
     def share(self, columns: Sequence[sa.ColumnElement[Any]], percent: float, seed: int) -> Condition:
         """By SHA2, the one hash that both servers have at their core (MD5 and SHA1 left MySQL's with 9.6)."""

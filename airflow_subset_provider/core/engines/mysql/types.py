@@ -8,6 +8,7 @@ with the column exactly as the column's own values do.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -195,6 +196,22 @@ def typed(value: sa.ColumnElement[Any] | None, type_: Type) -> sa.ColumnElement[
     if type_.unsigned and type_.kind is Kind.INTEGER:
         value = cast(value, "UNSIGNED")  # signed and unsigned together would make a DECIMAL
     return sa.func.IF(sa.literal_column("FALSE"), nothing, value)
+
+
+def widest(own: str, others: Sequence[str]) -> str:
+    """The spelling of a type that compares as `own` does and has room for the values of all."""
+    mine, all_ = parsed(own), [parsed(t) for t in (own, *others)]
+    length = max(t.length for t in all_)
+    match mine.kind:
+        case Kind.TEXT if length > mine.length:
+            return f"varchar({length}) CHARACTER SET {mine.charset} COLLATE {mine.collation}"
+        case Kind.BINARY if length > mine.length:
+            return f"varbinary({length})"
+        case Kind.DECIMAL if len({t.size for t in all_}) > 1:
+            return "decimal(65,30)"
+        case Kind.TEMPORAL if len({t.size for t in all_}) > 1:
+            return f"{mine.base}(6)"
+    return own
 
 
 def _castable(type_: Type) -> str:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any, ClassVar, LiteralString
 
 import psycopg
@@ -28,12 +29,23 @@ RETRYABLE = (
     pg.SerializationFailure,
     pg.LockNotAvailable,
 )
+# A connection that is refused comes without an SQLSTATE (libpq keeps it to itself): the server's English words, if any.
+REFUSED = re.compile(
+    r"password authentication failed|no password supplied|no pg_hba\.conf entry"
+    r"|(role|database) \".*\" does not exist|server does not support SSL|certificate"
+)
 NEVER = (pg.InvalidPassword, pg.InvalidAuthorizationSpecification, pg.InvalidCatalogName, pg.DiskFull)
 
 
 def raw(statement: str) -> LiteralString:
     """Text compiled by our own dialect, as the driver's types want it."""
     return statement
+
+
+ENUMS = """
+SELECT format_type(t.oid, NULL), array_agg(e.enumlabel::text ORDER BY e.enumsortorder)
+FROM pg_type t JOIN pg_enum e ON e.enumtypid = t.oid GROUP BY t.oid
+"""
 
 
 @contextmanager
@@ -44,7 +56,8 @@ def translated(label: str) -> Iterator[None]:
     except psycopg.Error as error:
         message = error.diag.message_primary or str(error).strip() or type(error).__name__
         fault = Fault(f"{message} (SQLSTATE {error.sqlstate})" if error.sqlstate else message, label, _advice(error))
-        if isinstance(error, (pg.InsufficientPrivilege, *NEVER)):
+        refused = error.sqlstate is None and REFUSED.search(message)
+        if refused or isinstance(error, (pg.InsufficientPrivilege, *NEVER)):
             raise EndpointError(fault) from None
         if isinstance(error, RETRYABLE):
             raise RetryableError(fault) from None
@@ -77,9 +90,22 @@ class PostgresFlavour(Flavour):
     dialect: ClassVar[sa.Dialect] = _dialect()
     lateral: ClassVar[bool] = True
 
-    def typed(self, value: sa.ColumnElement[Any] | None, column: Column) -> sa.ColumnElement[Any]:
-        """CAST: the two terms of a recursive CTE must have equal types, modifiers included."""
-        return sa.cast(sa.null() if value is None else value, ServerType(column.type))
+    def walked(self, value: sa.ColumnElement[Any] | None, column: Column) -> sa.ColumnElement[Any]:
+        """CAST: the two terms of a recursive CTE must have equal types, modifiers included.
+
+        UNION in one hashes its rows (manual 7.8.2.1, "duplicates"); what cannot be hashed goes as text.
+        """
+        type_ = "text" if _without_hash(column.type) else column.type
+        return sa.cast(sa.null() if value is None else value, ServerType(type_))
+
+    def unwalked(self, value: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
+        """What went as text is read back."""
+        return sa.cast(value, ServerType(column.type)) if _without_hash(column.type) else value
+
+    def widest(self, column: Column, others: Sequence[Column]) -> Column:
+        """The type itself where all have it, else the one of its kind that has room for everything."""
+        same = all(c.type == column.type for c in others)
+        return column if same else replace(column, type=_roomy(column.type))
 
     def share(self, columns: Sequence[sa.ColumnElement[Any]], percent: float, seed: int) -> Condition:
         """By `hashtextextended` (PostgreSQL 11 and later) of the key's text."""
@@ -144,7 +170,25 @@ class PostgresSession(PostgresFlavour, Session):
         missing = set(schemas) - {name for (name,) in found}
         EndpointError.raise_for(Fault(f"no schema {s!r}", self.label) for s in sorted(missing))
         version = self.connection.info.server_version
-        return catalog.reflect(self.query, schemas, f"PostgreSQL {version // 10000}.{version % 10000}")
+        with self.spelled_out():
+            return catalog.reflect(self.query, schemas, f"PostgreSQL {version // 10000}.{version % 10000}")
+
+    @contextmanager
+    def spelled_out(self) -> Iterator[None]:
+        """The server names types and tables with their schemas: without, the text hangs on the user's search_path."""
+        before = self.query("SELECT current_setting('search_path')", {})[0][0]
+        change = "SELECT set_config('search_path', %(path)s, false)"
+        self.query(change, {"path": ""})
+        try:
+            yield
+        finally:
+            with suppress(SubsetError):  # a transaction that has failed takes the change back itself
+                self.query(change, {"path": before})
+
+    def enums(self) -> dict[str, list[str]]:
+        """The values of every enum type, in order."""
+        with self.spelled_out():
+            return dict(self.query(ENUMS, {}))
 
     def cancel(self) -> None:
         """Ask the server to stop what it is doing for this connection."""
@@ -153,6 +197,11 @@ class PostgresSession(PostgresFlavour, Session):
     def close(self) -> None:
         """Close; harmless when it is closed."""
         self.connection.close()
+
+
+def _without_hash(type_: str) -> bool:
+    """Whether it can be a key but has no hash operator class (pg_opclass; the same in PostgreSQL 12 to 18)."""
+    return bool(re.match(r"(bit|bit varying|money|tsvector|tsquery)(\(\d+\))?(\[\])*$", type_))
 
 
 def _roomy(type_: str) -> str:

@@ -81,11 +81,6 @@ WHERE s.relkind = 'S'
 ORDER BY 1, 2
 """
 
-ENUMS = """
-SELECT format_type(t.oid, NULL), array_agg(e.enumlabel::text ORDER BY e.enumsortorder)
-FROM pg_type t JOIN pg_enum e ON e.enumtypid = t.oid GROUP BY t.oid
-"""
-
 IN_FORCE = "SELECT FROM pg_constraint WHERE conrelid = %(table)s::regclass AND conname = %(name)s AND contype = 'f'"
 
 TYPES = """
@@ -141,7 +136,7 @@ class PostgresTarget(PostgresSession, Target):
         form = " WITH (FORMAT binary)" if self._binary(table) else ""
         columns = ", ".join(self._quoted(c.name) for c in table.copied)
         into += f" ({columns})" if columns else ""  # a table without columns has rows all the same
-        buffers = copy_out(_connection(source), f"COPY ({statement}) TO STDOUT{form}")
+        buffers = copy_out(_session(source).connection, f"COPY ({statement}) TO STDOUT{form}")
         with translated(f"{source.label} → {self.label}, {table.name}"):
             return copy_in(self.connection, f"COPY {into} FROM STDIN{form}", buffers, progress)
 
@@ -193,7 +188,8 @@ class PostgresTarget(PostgresSession, Target):
         if not all(c.binary for c in table.copied):
             return False
         if table.name not in self._types:
-            found = dict(self.query(TYPES, {"table": self._named(table.name)}))
+            with self.spelled_out():
+                found = dict(self.query(TYPES, {"table": self._named(table.name)}))
             self._types[table.name] = tuple(found.get(c.name, "") for c in table.copied)
         return self._types[table.name] == tuple(_bare(c.type) for c in table.copied)
 
@@ -302,7 +298,7 @@ class PostgresTarget(PostgresSession, Target):
     def _lacking(self, given: str, mine: str, source: Source) -> list[str]:
         """Values of the source's enum that the target's does not have."""
         if self._enums is None:
-            self._enums = (dict(source.rows(ENUMS)), dict(self.rows(ENUMS)))
+            self._enums = (_session(source).enums(), self.enums())
         theirs, ours = self._enums
         known = ours.get(mine.removesuffix("[]"))
         return [repr(v) for v in theirs.get(given.removesuffix("[]"), ()) if known is not None and v not in known]
@@ -322,9 +318,11 @@ class PostgresTarget(PostgresSession, Target):
     def suspendable(self, tables: Sequence[TableName]) -> list[Suspended]:
         """The foreign keys of and to the tables, and their triggers."""
         oids = {"oids": self._oids(tables)}
+        with self.spelled_out():  # whoever restores a key may have another search_path
+            found = self.query(FOREIGN_KEYS, oids)
         keys = [
             Suspended(TableName(s, t), "foreign key", name, definition.removesuffix(" NOT VALID"), valid)
-            for s, t, name, definition, valid in self.query(FOREIGN_KEYS, oids)
+            for s, t, name, definition, valid in found
         ]
         triggers = [
             Suspended(TableName(s, t), "triggers", name, state, True)
@@ -419,10 +417,10 @@ class PostgresTarget(PostgresSession, Target):
         return f"{self._quoted(table.schema)}.{self._quoted(table.name)}"
 
 
-def _connection(source: Source) -> psycopg.Connection[TupleRow]:
+def _session(source: Source) -> PostgresSession:
     if not isinstance(source, PostgresSession):
         raise TypeError(f"a Postgres target reads from a Postgres source, not from {type(source).__name__}")
-    return source.connection
+    return source
 
 
 # Both ends must write and read the same text for the same value. Compiling a plan of fifty CTEs (jit) took 3.8 s where
