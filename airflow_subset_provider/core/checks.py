@@ -33,9 +33,9 @@ def check_source(plan: Plan, source: Source) -> list[Fault]:
     """Privileges, every filter, and the statements whose validity hangs on more than the schema."""
     readable = [plan.schema[t] for t in plan.copied]
     faults = source.unreadable(readable)
-    closed = {f.what for f in faults}
+    closed = {t.name for t in readable if faults and source.unreadable([t])}
     for table in plan.tables.values():
-        if table.filter is not None and not any(str(table.name) in what for what in closed):
+        if table.filter is not None and table.name not in closed:
             faults += source.clause_faults(table.name, table.filter, f"filters[{str(table.name)!r}]")
     if not faults:
         for name in _delicate(plan):

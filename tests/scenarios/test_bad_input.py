@@ -212,12 +212,14 @@ def test_a_wrong_password_is_not_repeated(shop: Lab) -> None:
         error = shop.refusal(filters={"customer": "true"}, **{side: end})
         assert "password authentication failed" in str(error)
         assert "hunter2" not in str(error) + repr(error) + repr(error.faults)
+        assert not isinstance(error, RetryableError)
         assert error.faults[0].where == side
 
 
 def test_a_database_that_is_not_there(shop: Lab) -> None:
     error = shop.refusal(filters={"customer": "true"}, target=shop.target.endpoint(dbname="nowhere"))
     assert '"nowhere" does not exist' in str(error)
+    assert not isinstance(error, RetryableError)
 
 
 # -- the target's tables
@@ -336,6 +338,28 @@ def test_no_select_on_one_table(users: Any) -> None:
     assert "GRANT SELECT ON public.customer" in str(error)
     assert "filters['public.rental']" in str(error)
     db.run(filters={"rental": "true"}, tables={"customer": "skip"}, source=db.source.endpoint(**poor))
+
+
+def test_a_clause_is_checked_beside_an_unreadable_table_of_a_longer_name(users: Any) -> None:
+    db, make = users
+    db.source.execute("CREATE TABLE customer_old (id int PRIMARY KEY)")
+    db.target.execute("CREATE TABLE customer_old (id int PRIMARY KEY)")
+    poor = make(db.source, "GRANT SELECT ON customer, rental, parking TO ROLE")
+    error = db.refusal(filters={"customer": "nosuch"}, source=db.source.endpoint(**poor))
+    assert "may not read public.customer_old" in str(error)
+    assert "filters['public.customer']" in str(error)
+
+
+def test_no_usage_on_the_schema(users: Any) -> None:
+    db, make = users
+    db.source.execute("CREATE SCHEMA secret; CREATE TABLE secret.list (id int)")
+    db.target.execute("CREATE SCHEMA secret; CREATE TABLE secret.list (id int)")
+    poor = make(db.source, "GRANT SELECT ON ALL TABLES IN SCHEMA public, secret TO ROLE")
+    schemas = ["public", "secret"]
+    error = db.refusal(filters={"customer": "true"}, schemas=schemas, source=db.source.endpoint(**poor))
+    assert "may not read secret.list" in str(error)
+    assert "GRANT USAGE ON SCHEMA secret." in str(error)
+    assert "GRANT SELECT" not in str(error)
 
 
 def test_no_select_on_a_table_that_a_clause_reads(users: Any) -> None:

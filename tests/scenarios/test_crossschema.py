@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from airflow_subset_provider.core.repair import repair
+from airflow_subset_provider.core.run import Run, reflect
 from tests.scenarios.kit import MakeLab, lab_fixture  # noqa: F401
 
 SCHEMA = """
@@ -64,3 +66,30 @@ def test_the_missing_schemas_are_made(schemas: tuple[str, ...], lab: MakeLab) ->
     assert db.target.ids() == {"order": [102], "Shop Floor.customer": [12], "crm.customer": [2]}
     db.run(schemas=schemas, filters={"crm.customer": "id = 1"}, create_schema=True)
     assert db.target.ids() == {"order": [101], "Shop Floor.customer": [11], "crm.customer": [1]}
+
+
+def test_users_with_different_search_paths(lab: MakeLab) -> None:
+    """Types and keys are named with their schemas: what one user's path resolves, another's does not."""
+    schema = """
+    CREATE SCHEMA app; CREATE TYPE app.mood AS ENUM ('glad', 'sad'); CREATE DOMAIN app.code AS varchar(4);
+    CREATE TABLE app.p (id int PRIMARY KEY, code app.code UNIQUE, mood app.mood);
+    CREATE TABLE app.c (id int PRIMARY KEY, p int REFERENCES app.p, code app.code REFERENCES app.p (code),
+                        up int REFERENCES app.c);
+    """
+    rows = """
+    INSERT INTO app.p VALUES (1, 'one', 'glad'), (2, 'two', 'sad');
+    INSERT INTO app.c VALUES (1, 1, 'two', NULL), (2, 2, 'two', 1);
+    """
+    db = lab(schema, rows)
+    here, plain = {"options": "-c search_path=app,public"}, {"options": "-c search_path=public"}
+    assert reflect(db.source.endpoint(**here), ["app"]) == reflect(db.source.endpoint(**plain), ["app"])
+    request = {"filters": {"app.c": "id = 1"}, "others": "referenced", "schemas": ["app"]}
+    run = Run(db.plan(**request), db.source.endpoint(**here), db.target.endpoint(**here), key="run", fresh=True)
+    run.prepare()
+    assert {i.how for i in repair(db.target.endpoint(**plain)).items} == {"validated"}
+    db.assert_in_force()
+    db.run(**request, source=db.source.endpoint(**plain), target=db.target.endpoint(**here))
+    assert db.target.ids() == {"app.c": [1], "app.p": [1, 2]}
+    request["filters"] = {"app.p": "mood = 'sad'::mood"}  # as its author's path resolves it
+    db.run(**request, source=db.source.endpoint(**here))
+    assert db.target.ids() == {"app.c": [1, 2], "app.p": [1, 2]}

@@ -21,9 +21,8 @@ from airflow_subset_provider.core.schema import Schema, Table, TableName
 from airflow_subset_provider.core.sql import Tables
 
 READABLE = """
-SELECT n.nspname, c.relname,
-       has_schema_privilege(n.oid, 'USAGE')
-       AND (has_table_privilege(c.oid, 'SELECT') OR NOT EXISTS (
+SELECT n.nspname, c.relname, has_schema_privilege(n.oid, 'USAGE'),
+       (has_table_privilege(c.oid, 'SELECT') OR NOT EXISTS (
            SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
            AND NOT has_column_privilege(c.oid, a.attnum, 'SELECT'))),
        row_security_active(c.oid)
@@ -103,17 +102,18 @@ class PostgresSource(PostgresSession, Source):
     def unreadable(self, tables: Sequence[Table]) -> list[Fault]:
         """Tables without SELECT, of which row-level security hides rows, or whose values lie outside of them."""
         rights = {
-            TableName(schema, name): (readable, hidden)
-            for schema, name, readable, hidden in self.query(READABLE, {"schemas": [t.name.schema for t in tables]})
+            TableName(schema, name): rest
+            for schema, name, *rest in self.query(READABLE, {"schemas": [t.name.schema for t in tables]})
         }
         user = self.connection.info.user
         faults = []
         for table in tables:
-            readable, hidden = rights.get(table.name, (True, False))
-            if not readable:
-                faults.append(
-                    Fault(f"user {user!r} may not read {table.name}", self.label, f"GRANT SELECT ON {table.name}.")
-                )
+            enters, readable, hidden = rights.get(table.name, (True, True, False))
+            lacking = [] if enters else [f"USAGE ON SCHEMA {table.name.schema}"]
+            lacking += [] if readable else [f"SELECT ON {table.name}"]
+            if lacking:
+                advice = " ".join(f"GRANT {right}." for right in lacking)
+                faults.append(Fault(f"user {user!r} may not read {table.name}", self.label, advice))
             elif hidden:
                 faults.append(
                     Fault(
