@@ -1,8 +1,9 @@
 """`make demo`: a subset of the demo shop, made by Airflow, on private servers.
 
-Starts two Postgres servers, builds the demo database in one, runs the demo's DAG with `dag.test()` and prints what the
-other one holds then, and why. With UI=1 it leaves a whole Airflow running instead, with the DAG triggered. Everything
-it starts ends with it, and its only traces are in a temporary directory.
+Starts two servers (Postgres; ENGINE=mysql or ENGINE=mariadb for others), builds the demo database in one, runs the
+demo's DAG with `dag.test()` and prints what the other one holds then, and why. With UI=1 it leaves a whole Airflow
+running instead, with the DAG triggered. Everything it starts ends with it, and its only traces are in a temporary
+directory.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
-from sandbox.demo import database, show
+from sandbox.demo import catalog, database, kinds, show
 from sandbox.demo.standalone import Standalone
-from sandbox.postgresql import PostgresServer, describe_binaries, find_binaries
+from sandbox.postgresql import find_binaries
 from sandbox.process import SandboxError
+from sandbox.server import Endpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 DAG_ID, GROUP_ID = "demo_subset", "shop"
@@ -37,11 +39,10 @@ def main() -> int:
     """Run the demo; the exit code."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
     signal.signal(signal.SIGTERM, _interrupt)
-    if os.environ.get("ENGINE", "") not in ("", "postgres", "postgresql"):
-        console.print(f"ENGINE={os.environ['ENGINE']}: the demo has only Postgres so far.")
-        return 2
     try:
-        with _home() as home, _servers(console) as (source, target, rows):
+        kind = kinds.named(os.environ.get("ENGINE", ""))
+        with _home() as home, _servers(console, kind) as (source, target, rows):
+            _lay_dag(home, source)
             environment = _environment(home, source, target)
             if os.environ.get("UI", "") not in ("", "0"):
                 _serve(console, environment, home, rows)
@@ -72,10 +73,10 @@ def _home() -> Iterator[Path]:
 
 
 @contextmanager
-def _servers(console: Console) -> Iterator[tuple[PostgresServer, PostgresServer, dict[str, int]]]:
-    with console.status(f"Starting two Postgres servers ({describe_binaries()})"):
-        source = PostgresServer()
-    with source, PostgresServer() as target:
+def _servers(console: Console, kind: kinds.Kind) -> Iterator[tuple[Endpoint, Endpoint, dict[str, int]]]:
+    with console.status(f"Starting two {kind.title} servers ({kind.getting})"):
+        kind, source = kinds.started(kind, console.print)
+    with source, kind.start() as target:
         with console.status("Building the demo shop"):
             rows = database.build(source, DATABASE)
             target.create_database(DATABASE)
@@ -83,7 +84,15 @@ def _servers(console: Console) -> Iterator[tuple[PostgresServer, PostgresServer,
         yield source, target, rows
 
 
-def _environment(home: Path, source: PostgresServer, target: PostgresServer) -> dict[str, str]:
+def _lay_dag(home: Path, source: Endpoint) -> None:
+    """The DAG in a folder of its own, with the catalog of this very server beside it: types differ between servers."""
+    folder = home / "dags"
+    folder.mkdir()
+    shutil.copy(DAG_FILE, folder)
+    (folder / catalog.FILE).write_text(catalog.text(source, DATABASE), encoding="utf-8")
+
+
+def _environment(home: Path, source: Endpoint, target: Endpoint) -> dict[str, str]:
     """Airflow's settings; the connections' passwords are known to its processes only."""
     path = [str(find_binaries()), os.environ["PATH"]]
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "PYTHON"))}
@@ -92,7 +101,7 @@ def _environment(home: Path, source: PostgresServer, target: PostgresServer) -> 
         "PATH": os.pathsep.join(path),  # create_schema=True needs pg_dump
         "PYTHONPATH": str(ROOT),
         "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(DAG_FILE.parent),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW_CONN_SHOP_PRODUCTION": source.url(DATABASE),
         "AIRFLOW_CONN_SHOP_STAGING": target.url(DATABASE),
@@ -103,11 +112,11 @@ def _environment(home: Path, source: PostgresServer, target: PostgresServer) -> 
 
 
 def _run(
-    console: Console, environment: Mapping[str, str], home: Path, target: PostgresServer, rows: Mapping[str, int]
+    console: Console, environment: Mapping[str, str], home: Path, target: Endpoint, rows: Mapping[str, int]
 ) -> int:
     log, started = home / "airflow.log", time.monotonic()
     with console.status(f"Airflow runs the DAG {DAG_ID} (its log: {log})"):
-        result = _test_dag(environment, log, home / "result.json")
+        result = _test_dag(environment, home, log)
     if result["state"] != "success":
         (home / "failed").touch()
         console.print(f"[red]The DAG run failed: {', '.join(result['failed']) or 'see the log'}.[/]")
@@ -122,8 +131,10 @@ def _run(
     return 0
 
 
-def _test_dag(environment: Mapping[str, str], log: Path, result: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "sandbox.demo.run_dag", str(DAG_FILE), GROUP_ID, str(result)]
+def _test_dag(environment: Mapping[str, str], home: Path, log: Path) -> dict[str, Any]:
+    result = home / "result.json"
+    dag_file = home / "dags" / DAG_FILE.name
+    command = [sys.executable, "-m", "sandbox.demo.run_dag", str(dag_file), GROUP_ID, str(result)]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True
