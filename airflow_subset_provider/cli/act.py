@@ -17,6 +17,7 @@ from airflow_subset_provider.cli.options import Request, Source, Target, takes
 from airflow_subset_provider.core.engines.base import Endpoint
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.schema import TableName
+from airflow_subset_provider.core.spec import OnDrift
 
 LOCK_HOURS = 24.0  # as long as the operator takes a run it knows nothing of for alive
 
@@ -33,6 +34,10 @@ def run(
     create_schema: Annotated[
         bool, typer.Option("--create-schema", help="Make the target's tables where there are none.")
     ] = False,
+    on_drift: Annotated[
+        OnDrift | None,
+        typer.Option(help="When the source's schema is no longer the catalog's: stop, or go on if that is harmless."),
+    ] = None,
     report: Annotated[
         list[Path] | None,
         typer.Option(dir_okay=False, metavar="FILE", help="Write a report: .html, .md or .json; may be repeated."),
@@ -62,6 +67,7 @@ def run(
         key=run_key(),
         replace_existing=replace_existing or request.file.replace_existing,
         create_schema=create_schema or request.file.create_schema,
+        on_drift=on_drift or request.file.on_drift,
         alive=is_alive,
         fresh=request.file.catalog is None,
     )

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from airflow_subset_provider.core.errors import Fault, RequestError
-from airflow_subset_provider.core.spec import RelationSpec, Spec
+from airflow_subset_provider.core.spec import OnDrift, RelationSpec, Spec
 
-BEYOND = ("catalog", "replace_existing", "create_schema")
+BEYOND = ("catalog", "replace_existing", "create_schema", "on_drift")
 
 
 class SpecFile(Spec):
@@ -22,11 +22,13 @@ class SpecFile(Spec):
         catalog: a file made by `airflow-subset reflect`; relative to the spec file.
         replace_existing: the target's tables may be emptied even if no subset run filled them.
         create_schema: make the target's tables where there are none.
+        on_drift: when the source's schema is no longer the catalog's: "fail", or "warn" and go on if that is harmless.
     """
 
     catalog: str | None = None
     replace_existing: bool = False
     create_schema: bool = False
+    on_drift: OnDrift = OnDrift.FAIL
 
     @property
     def request(self) -> Spec:

@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from airflow_subset_provider.core import drift, names, select
 from airflow_subset_provider.core.engines.base import Source, Target
 from airflow_subset_provider.core.errors import DriftError, EndpointError, Fault, RequestError, SubsetError, TargetError
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.schema import Schema, Table, TableName
-from airflow_subset_provider.core.spec import Rule
+from airflow_subset_provider.core.spec import OnDrift, Rule
 from airflow_subset_provider.core.state import State
 
 
-def check_drift(plan: Plan, live: Schema) -> None:
-    """The plan's schema must be the live one.
+def check_drift(plan: Plan, live: Schema, on_drift: OnDrift = OnDrift.FAIL) -> tuple[str, ...]:
+    """The plan's schema must be the live one, or differ from it in ways that the user lets pass and no row feels.
+
+    Returns:
+        What was let pass.
 
     Raises:
         DriftError: with every difference.
     """
-    if plan.schema.fingerprint != live.fingerprint:
-        faults = drift.differences(plan.schema, live) or [Fault("the schema changed", "source")]
-        advice = Fault(
-            "the source's schema is not the one this plan was made from",
-            "catalog",
-            "Reflect again (airflow-subset reflect) and commit the new catalog; without a catalog file, run again.",
-        )
-        raise DriftError([advice, *faults])
+    if plan.schema.fingerprint == live.fingerprint:
+        return ()
+    unread = {t for t in plan.tables if plan.rule(t) is Rule.SKIP}
+    virtual = [r.key for r in plan.relations if r.key.virtual]
+    changes = drift.changes(plan.schema, live, unread, virtual)
+    if changes and on_drift is OnDrift.WARN and all(change.harmless for change in changes):
+        return tuple(f"changed since the catalog was made: {change}" for change in changes)
+    raise DriftError([_what_to_do(changes), *_told(changes)])
+
+
+def _what_to_do(changes: Sequence[drift.Change]) -> Fault:
+    advice = "Reflect again (airflow-subset reflect) and commit the new catalog; without a catalog file, run again."
+    if changes and all(change.harmless for change in changes):
+        advice += " The copy would be correct without it, too: on_drift='warn' lets such a run go on."
+    return Fault("the source's schema is not the one this plan was made from", "catalog", advice)
+
+
+def _told(changes: Sequence[drift.Change]) -> list[Fault]:
+    """Harmful changes first; the others are marked only where there are both."""
+    harmful = [c.fault for c in changes if not c.harmless]
+    harmless = [c.fault for c in changes if c.harmless]
+    if harmful:
+        harmless = [replace(fault, do="Harmless by itself.") for fault in harmless]
+    return [*harmful, *harmless] or [Fault("the schema changed", "source")]
 
 
 def check_source(plan: Plan, source: Source) -> list[Fault]:
@@ -59,14 +79,22 @@ def missing_tables(plan: Plan, found: Schema) -> list[TableName]:
     return [t.name for t in plan.schema.tables if t.name not in found]
 
 
-def check_target(plan: Plan, source: Source, target: Target, found: Schema, replace_existing: bool) -> list[Fault]:
-    """Tables, columns, privileges, and whose rows would be replaced."""
+def check_target(
+    plan: Plan, source: Source, target: Target, found: Schema, replace_existing: bool, live: Schema
+) -> list[Fault]:
+    """Tables, columns, privileges, and whose rows would be replaced.
+
+    Args:
+        found: the target's schema.
+        live: the source's, which the plan's may be behind.
+    """
     faults: list[Fault] = []
     present: list[Table] = []
     for table in plan.schema.tables:
         if table.name in found:
             present.append(table)
-            faults += target.type_faults(table, found[table.name], source)
+            faults += target.type_faults(drift.as_it_is_now(table, live), found[table.name], source)
+            faults += _left_empty(table, live, found[table.name], target)
         else:
             near = names.nearest(table.name.name, [t.name.name for t in found.tables])
             faults.append(
@@ -79,6 +107,18 @@ def check_target(plan: Plan, source: Source, target: Target, found: Schema, repl
         if not replace_existing:
             faults += _foreign_rows(target, inside)
     return faults
+
+
+def _left_empty(table: Table, live: Schema, found: Table, target: Target) -> Iterator[Fault]:
+    """Columns that both ends have and the plan does not know: their values would be lost without a word."""
+    for column in drift.added_columns(table, live):
+        mine = found.column(column.name)
+        if mine is not None and not mine.generated:
+            yield Fault(
+                "source and target have this column, the catalog does not: it would stay empty",
+                f"{target.label}, {table.name}.{column.name}",
+                "Reflect again (airflow-subset reflect) and commit the new catalog; without a catalog file, run again.",
+            )
 
 
 def _foreign_rows(target: Target, tables: list[TableName]) -> list[Fault]:

@@ -45,7 +45,7 @@ def subset(run: Run, listener: Listener, jobs: int = 1) -> Report:
     """
     started = time.time()
     listener.phase("prepare")
-    run.prepare()
+    drifted = run.prepare()
     try:
         with _crew(run, jobs) as crew:
             listener.phase("extract")
@@ -57,7 +57,7 @@ def subset(run: Run, listener: Listener, jobs: int = 1) -> Report:
                 upwards = ((child, parent) for parent, child in run.plan.graph.edges)
                 _each(crew, run.plan.closures, upwards, Run.refer, listener)
         listener.phase("finish")
-        return run.finish(started)
+        return run.finish(started, drifted)
     finally:
         run.release()
 

@@ -27,7 +27,7 @@ from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.proof import Proof, put_back
 from airflow_subset_provider.core.report import KeyReport, Report, TableReport
 from airflow_subset_provider.core.schema import Schema, TableName
-from airflow_subset_provider.core.spec import Rule, Spec
+from airflow_subset_provider.core.spec import OnDrift, Rule, Spec
 from airflow_subset_provider.core.state import State, Stats, batches, holding
 from airflow_subset_provider.core.tally import WORTH_ANALYZING, Tally, told
 
@@ -59,6 +59,7 @@ class Run:
 
     Attributes:
         key: names the run; a step repeated under the same key belongs to the same run.
+        on_drift: what to do when the source's schema is no longer the plan's.
         alive: tells whether the run of another key, that holds the target's lock since that time, still goes on.
         log: where progress goes.
         fresh: the plan was just made from this source, so that drift need not be looked for.
@@ -71,6 +72,7 @@ class Run:
     key: str = "run"
     replace_existing: bool = False
     create_schema: bool = False
+    on_drift: OnDrift = OnDrift.FAIL
     alive: Callable[[str, datetime], bool] = _nobody
     log: logging.Logger = log
     fresh: bool = False
@@ -92,12 +94,15 @@ class Run:
 
     # -- prepare
 
-    def prepare(self) -> None:
+    def prepare(self) -> tuple[str, ...]:
         """Check everything; take the lock and note what will be out of force; then suspend it and empty the tables.
 
         Lock and notes are one transaction. What follows is done in batches, because a server has room for only so many
         locks in one transaction (Postgres: 64 for each connection it allows, and a table takes one for each index):
         whatever interrupts it, `release` and the next run find in the notes what to put back.
+
+        Returns:
+            What the person who reads the report must know of the source's schema: what `on_drift` let pass.
 
         Raises:
             SubsetError: with every fault found; nothing in the target is changed then.
@@ -119,23 +124,26 @@ class Run:
                         "Point the target elsewhere: it would be emptied.",
                     )
                 )
-            if not self.fresh:
-                checks.check_drift(self.plan, source.reflect(self.plan.schema.schemas))
+            live = self.plan.schema if self.fresh else source.reflect(self.plan.schema.schemas)
+            drifted = checks.check_drift(self.plan, live, self.on_drift)
             faults: dict[type[SubsetError], list[Fault]] = {RequestError: checks.check_source(self.plan, source)}
-            suspended = self._claim(source, target, faults)
+            suspended = self._claim(source, target, live, faults)
             self._clear(target, suspended)
-        for warning in self.plan.warnings:
+        for warning in (*drifted, *self.plan.warnings):
             self.log.warning("%s", warning)
+        return drifted
 
-    def _claim(self, source: Source, target: Target, faults: dict[type[SubsetError], list[Fault]]) -> list[Suspended]:
+    def _claim(
+        self, source: Source, target: Target, live: Schema, faults: dict[type[SubsetError], list[Fault]]
+    ) -> list[Suspended]:
         """Make the schema if need be, check the target, take the lock; what there is to suspend."""
         found = _reflected(target, self.plan.schema.schemas)
         making = self.create_schema and not any(faults.values()) and _none_of(self.plan, found)
         if not making:
-            self._check_target(source, target, found, faults)
+            self._check_target(source, target, found, live, faults)
         with target.transaction():
             if making:
-                self._check_target(source, target, self._new_schema(source, target), faults)
+                self._check_target(source, target, self._new_schema(source, target), live, faults)
             state, tables = State(target), [t.name for t in self.plan.schema.tables]
             state.create()
             state.lock(self.key, self.alive)
@@ -145,9 +153,9 @@ class Run:
         return suspended
 
     def _check_target(
-        self, source: Source, target: Target, found: Schema, faults: dict[type[SubsetError], list[Fault]]
+        self, source: Source, target: Target, found: Schema, live: Schema, faults: dict[type[SubsetError], list[Fault]]
     ) -> None:
-        faults[TargetError] = checks.check_target(self.plan, source, target, found, self.replace_existing)
+        faults[TargetError] = checks.check_target(self.plan, source, target, found, self.replace_existing, live)
         checks.raise_all(faults)
 
     def _new_schema(self, source: Source, target: Target) -> Schema:
@@ -243,11 +251,12 @@ class Run:
 
     # -- finish
 
-    def finish(self, started: float | None = None) -> Report:
+    def finish(self, started: float | None = None, warnings: Sequence[str] = ()) -> Report:
         """Null what must be, put constraints back in force (which proves them), set sequences, report.
 
         Args:
             started: when the run began, `time.time()`.
+            warnings: what `prepare` found, for the report.
 
         Raises:
             IntegrityError: references that hold in the source do not in the copy; the copy stays locked out of use
@@ -262,12 +271,17 @@ class Run:
                 stats = state.stats(self.key)
             sequences = target.reset_sequences(self.plan.copied)
             target.analyze([t.name for t in self.plan.schema.tables])
-        report = self._report(stats, keys, sequences, time.time() - started)
+        report = self._report(stats, keys, sequences, time.time() - started, warnings)
         self.log.info("%d rows kept, %d dangling references", report.kept, report.dangling)
         return report
 
     def _report(
-        self, stats: dict[TableName, Stats], keys: tuple[KeyReport, ...], sequences: int, seconds: float
+        self,
+        stats: dict[TableName, Stats],
+        keys: tuple[KeyReport, ...],
+        sequences: int,
+        seconds: float,
+        warnings: Sequence[str],
     ) -> Report:
         tables = []
         for name, planned in self.plan.tables.items():
@@ -294,7 +308,7 @@ class Run:
             fingerprint=self.plan.schema.fingerprint,
             tables=tuple(tables),
             keys=keys,
-            warnings=self.plan.warnings,
+            warnings=(*warnings, *self.plan.warnings),
             sequences=sequences,
             seconds=round(seconds, 3),
         )
@@ -322,6 +336,7 @@ def subset(
     schema: Schema | None = None,
     replace_existing: bool = False,
     create_schema: bool = False,
+    on_drift: OnDrift = OnDrift.FAIL,
     key: str = "run",
 ) -> Report:
     """Run all steps in a row.
@@ -341,9 +356,10 @@ def subset(
         key=key,
         replace_existing=replace_existing,
         create_schema=create_schema,
+        on_drift=on_drift,
         fresh=schema is None,
     )
-    run.prepare()
+    drifted = run.prepare()
     try:
         with run.ends.kept():
             for component in run.plan.extracts:
@@ -353,7 +369,7 @@ def subset(
             else:
                 for component in run.plan.closures:
                     run.refer(component)
-        return run.finish(started)
+        return run.finish(started, drifted)
     finally:
         run.release()
 

@@ -50,6 +50,25 @@ class Policy(StrEnum):
     DROP = "drop"
 
 
+class OnDrift(StrEnum):
+    """What a run does when the source's schema is no longer the catalog's."""
+
+    FAIL = "fail"
+    WARN = "warn"  # and goes on, if the copy is correct all the same
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """The member of that name.
+
+        Raises:
+            RequestError: there is none.
+        """
+        try:
+            return cls(text)
+        except ValueError:
+            raise RequestError(Fault(f"{text!r} is neither 'fail' nor 'warn'", "on_drift")) from None
+
+
 Clause = Annotated[str, Field(min_length=1)]
 Percent = Annotated[str, Field(pattern=r"^\s*\d+(\.\d+)?\s*%\s*$")]
 Count = Annotated[int, Field(ge=0, strict=True)]

@@ -16,6 +16,7 @@ from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.engines.base import Endpoint
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.plan import Plan
+from airflow_subset_provider.core.spec import OnDrift
 
 if TYPE_CHECKING:
     from airflow_subset_provider.core.run import Run
@@ -37,6 +38,7 @@ class Job:
     cached: bool
     replace_existing: bool = False
     create_schema: bool = False
+    on_drift: OnDrift = OnDrift.FAIL
 
     def task_id(self, name: str) -> str:
         """The full id of one of the group's tasks."""
@@ -67,6 +69,7 @@ class Job:
             key=key,
             replace_existing=self.replace_existing,
             create_schema=self.create_schema,
+            on_drift=self.on_drift,
             alive=alive,
             log=log,
         )

@@ -23,6 +23,7 @@ from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.operators import lock, texts
 from airflow_subset_provider.operators.interruptible import interruptible
 from airflow_subset_provider.operators.job import Job
+from airflow_subset_provider.operators.refresh import refresh_catalog
 
 if TYPE_CHECKING:
     import jinja2
@@ -161,13 +162,13 @@ class PrepareOperator(Step):
         started = time.time()
         stale = self._already_loaded(context)
         try:
-            interruptible(run.prepare, run.cancel)
+            drift = interruptible(run.prepare, run.cancel)
         except DriftError:
-            self._refresh_catalog()
+            refresh_catalog(self.job, _log_of(self))
             raise
         ti, schema = context["ti"], run.plan.schema
         ti.xcom_push(FILTERS, self.filters)
-        ti.xcom_push(PREPARED, {"fingerprint": schema.fingerprint, "started": started})
+        ti.xcom_push(PREPARED, {"fingerprint": schema.fingerprint, "started": started, "drift": drift})
         for component in stale:
             self.log.info("%s: its task is not run again, so it is loaded here", component.title)
             interruptible(partial(run.extract, component), run.cancel)
@@ -177,14 +178,6 @@ class PrepareOperator(Step):
             "filters": self.filters,
             "seconds": round(time.time() - started, 3),
         }
-
-    def _refresh_catalog(self) -> None:
-        """So that the next parse has the new structure."""
-        if self.job.cached:
-            from airflow_subset_provider import catalog_cache
-
-            catalog_cache.refresh(self.job.source_conn_id, self.job.plan.spec.schemas)
-            self.log.info("The cached catalog is up to date again: clear the group once the DAG has been parsed anew.")
 
     def _already_loaded(self, context: Context) -> list[Component]:
         """The components whose tasks have run and will not run again in this DAG run.
@@ -268,7 +261,8 @@ class FinishOperator(WritingStep):
     def step(self, run: Run, context: Context) -> dict[str, Any]:
         """Finish; the report."""
         prepared = self._xcom(context, PREPARED) or {}
-        report = interruptible(partial(run.finish, prepared.get("started")), run.cancel)
+        finish = partial(run.finish, prepared.get("started"), prepared.get("drift") or ())
+        report = interruptible(finish, run.cancel)
         for line in texts.report_lines(report):
             self.log.info("%s", line)
         for warning in report.warnings:
@@ -295,6 +289,9 @@ class ReleaseOperator(Step):
             self.log.info("Waiting for %s", ", ".join(busy))
             time.sleep(WAIT)
         interruptible(run.release, run.cancel)
+        # Not before: a worker parses the DAG anew for every task, and a run must keep the structure it began with.
+        if (self._xcom(context, PREPARED) or {}).get("drift"):
+            refresh_catalog(self.job, _log_of(self))
 
     def _writing(self, context: Context) -> list[str]:
         own = context["ti"].task_id

@@ -24,7 +24,7 @@ from airflow_subset_provider.core.errors import Fault, RequestError
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.schema import Schema
-from airflow_subset_provider.core.spec import Spec
+from airflow_subset_provider.core.spec import OnDrift, Spec
 from airflow_subset_provider.operators import arguments, texts
 from airflow_subset_provider.operators.job import Job
 from airflow_subset_provider.operators.steps import (
@@ -59,6 +59,8 @@ class SubsetOperator(TaskGroup):
             the DAG opens no connection. None: reflect once, and keep the result in the cache.
         replace_existing: the target's tables may be emptied even if no subset run filled them.
         create_schema: make the target's tables where there are none.
+        on_drift: when the source's schema is no longer the catalog's: "fail", or "warn" and go on if the copy is
+            correct all the same (docs/rules.md: Drift).
         default_args: as of any task group.
         task_arguments: whatever any operator takes (`retries`, `pool`, `queue`, `execution_timeout`, ...), for every
             task of the group; `trigger_rule` is for its first task, `outlets` and `inlets` are for its last.
@@ -86,6 +88,7 @@ class SubsetOperator(TaskGroup):
         catalog: str | PathLike[str] | None = None,
         replace_existing: bool = False,
         create_schema: bool = False,
+        on_drift: str = "fail",
         default_args: Mapping[str, Any] | None = None,
         **task_arguments: Any,
     ) -> None:
@@ -113,6 +116,7 @@ class SubsetOperator(TaskGroup):
             cached=catalog is None,
             replace_existing=replace_existing,
             create_schema=create_schema,
+            on_drift=OnDrift.of(on_drift),
         )
         self.tooltip = f"{source_conn_id} → {target_conn_id}: {len(self.plan.copied)} tables"
         self._document(job)

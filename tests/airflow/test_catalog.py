@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from airflow_subset_provider import catalog_cache
-from airflow_subset_provider.core.errors import EndpointError
+from airflow_subset_provider.core.errors import EndpointError, RequestError
 from tests.airflow.conftest import DagFile, Database
 
 Write = Callable[..., DagFile]
@@ -161,6 +161,49 @@ def test_drift_leaves_a_catalog_file_alone(
     assert "airflow-subset reflect" in printed
     assert (airflow_home / "dags" / shop_catalog).read_text() == before
     assert not os.path.lexists(str(catalog_cache.location("source")))
+
+
+def test_harmless_drift_goes_on_and_refreshes_the_cache_at_the_end(
+    shop: Shop, dag_file: Write, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Not before: each task parses the DAG anew, and a structure that changes in the middle fails the run."""
+    file = dag_file(COPY.replace("CATALOG", "on_drift='warn'"))
+    file.load()
+    before = catalog_cache.location("source").read_text()
+    shop[0].run("CREATE TABLE complaint (id int PRIMARY KEY, customer_id int REFERENCES customer)")
+    shop[0].run("INSERT INTO complaint VALUES (1, 7)")
+    outcome = file.run()
+    assert outcome.state == "success"
+    said = [w for w in outcome.xcom("copy.finish")["warnings"] if w.startswith("changed since the catalog was made")]
+    assert [w.partition(": ")[2] for w in said] == [
+        "public.complaint: table added",
+        "public.complaint(customer_id) -> public.customer: foreign key added",
+    ]
+    assert "public.complaint: table added" in capfd.readouterr().out
+    assert shop[1].counts() | {"customer": 1, "complaint": 0} == shop[1].counts()
+    assert catalog_cache.location("source").read_text() != before
+    again = file.run()
+    assert again.tasks["copy.tables.complaint"] == "success"
+    assert again.xcom("copy.finish")["warnings"] == []
+    assert shop[1].counts()["complaint"] == 1
+
+
+def test_harmless_drift_from_a_catalog_file(shop: Shop, shop_catalog: str, dag_file: Write, airflow_home: Path) -> None:
+    before = (airflow_home / "dags" / shop_catalog).read_text()
+    file = dag_file(COPY.replace("CATALOG", f"catalog='{shop_catalog}', on_drift='warn', replace_existing=True"))
+    assert file.run().state == "success"
+    shop[0].run("ALTER TABLE visit ADD COLUMN seconds int")
+    assert file.run().state == "success"
+    shop[0].run("ALTER TABLE visit DROP COLUMN seconds, DROP COLUMN page")
+    outcome = file.run()
+    assert outcome.of_state("failed") == {"copy.prepare"}
+    assert (airflow_home / "dags" / shop_catalog).read_text() == before
+    assert not os.path.lexists(str(catalog_cache.location("source")))
+
+
+def test_on_drift_is_checked(shop: Shop, shop_catalog: str, dag_file: Write) -> None:
+    with pytest.raises(RequestError, match="on_drift: 'ignore' is neither 'fail' nor 'warn'"):
+        dag_file(COPY.replace("CATALOG", f"catalog='{shop_catalog}', on_drift='ignore'")).load()
 
 
 def _tables() -> int:

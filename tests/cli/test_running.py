@@ -58,6 +58,23 @@ def test_several_jobs_make_the_same_copy(cli: Cli, shop: Shop) -> None:
     assert {t: sorted(query(shop.target, f'SELECT * FROM "{t}"')) for t in shop.counts()} == serial
 
 
+def test_a_run_by_an_older_catalog(cli: Cli, shop: Shop, tmp_path: Path) -> None:
+    catalog, report = tmp_path / "shop.json", tmp_path / "report.json"
+    cli("reflect", "--source", shop.source, "-o", catalog)
+    shape = json.loads(catalog.read_text())
+    (orders,) = (t for t in shape["tables"] if t["name"] == ["public", "product"])
+    dropped = orders["columns"].pop()["name"]  # as if the source had it since
+    catalog.write_text(json.dumps(shape))
+    query(shop.target, f"ALTER TABLE product DROP COLUMN {dropped}")
+    request = ("run", "-q", *shop.ends, *REQUEST, "--catalog", catalog, "--report", report)
+    stopped = cli(*request)
+    assert stopped.code == 6
+    assert f"public.product.{dropped}: column added" in stopped.err
+    done = cli(*request, "--on-drift", "warn")
+    assert done.code == 0, done.err
+    assert f"public.product.{dropped}: column added" in str(json.loads(report.read_text())["warnings"])
+
+
 @pytest.mark.parametrize("suffix", [".yaml", ".toml"])
 def test_a_spec_file(cli: Cli, shop: Shop, tmp_path: Path, suffix: str) -> None:
     cli("reflect", "--source", shop.source, "-o", tmp_path / "shop.json")

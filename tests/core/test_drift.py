@@ -6,9 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from airflow_subset_provider.core.drift import differences
+from airflow_subset_provider.core.checks import check_drift
+from airflow_subset_provider.core.drift import changes, differences
+from airflow_subset_provider.core.errors import DriftError
 from airflow_subset_provider.core.schema import Column, Key, Schema
-from tests.core.build import key, make
+from airflow_subset_provider.core.spec import OnDrift
+from tests.core.build import key, make, plan
 
 OLD = make(
     [key("c", "x,y", "p", "a,b", name="c_xy")],
@@ -100,3 +103,127 @@ def test_two_keys_over_the_same_columns_to_one_table() -> None:
 def test_the_same() -> None:
     assert told(OLD) == []
     assert told(replace(OLD, server="other", tables=tuple(replace(t, rows=7) for t in OLD.tables))) == []
+
+
+# -- what is harmless
+
+WIDE = make(
+    p="id, note?:character varying(10), price?:PRICE",
+    c="id, p -> p, code!:character varying(10)",
+    z="id, p -> p",
+)
+WIDE = Schema.from_json(WIDE.to_json().replace("PRICE", "numeric(8,2)"))
+
+
+def changed(n: int, column: str, **change: object) -> Schema:
+    """WIDE with one column of its nth table changed."""
+    table = WIDE.tables[n]
+    columns = tuple(replace(c, **change) if c.name == column else c for c in table.columns)
+    return replace(WIDE, tables=(*WIDE.tables[:n], replace(table, columns=columns), *WIDE.tables[n + 1 :]))
+
+
+def with_table(n: int, **change: object) -> Schema:
+    return replace(WIDE, tables=(*WIDE.tables[:n], replace(WIDE.tables[n], **change), *WIDE.tables[n + 1 :]))
+
+
+PT, CT, ZT = WIDE.tables
+NOT_VALID = replace(WIDE, foreign_keys=tuple(replace(k, validated=False) for k in WIDE.foreign_keys))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (WIDE, replace(WIDE, tables=(*WIDE.tables, make(n="id").tables[0]))),
+        (
+            WIDE,
+            replace(
+                WIDE,
+                tables=(*WIDE.tables, make(n="id").tables[0]),
+                foreign_keys=(*WIDE.foreign_keys, key("n", "id", "p")),
+            ),
+        ),
+        (WIDE, with_table(0, columns=(*PT.columns, Column("new", "integer")))),
+        (WIDE, with_table(0, columns=(*PT.columns, Column("new", "integer", nullable=False, default=True)))),
+        (WIDE, with_table(0, columns=PT.columns[::-1])),
+        (WIDE, changed(0, "note", type="character varying(11)")),
+        (WIDE, changed(0, "note", type="character varying")),
+        (WIDE, changed(0, "note", type="text")),
+        (WIDE, changed(0, "price", type="numeric(9,2)")),
+        (WIDE, changed(0, "note", nullable=False)),
+        (WIDE, changed(0, "note", default=True)),
+        (WIDE, with_table(0, keys=(*PT.keys, Key("n", ("note",))))),
+        (WIDE, with_table(0, keys=(replace(PT.keys[0], name="other"),))),
+        (with_table(0, partitions=("public.p1",)), with_table(0, partitions=("public.p1", "public.p2"))),
+        (NOT_VALID, WIDE),
+    ],
+)
+def test_harmless(old: Schema, new: Schema) -> None:
+    found = changes(old, new)
+    assert found
+    assert [str(c) for c in found if not c.harmless] == []
+    warnings = check_drift(plan(old, filters={"c": "id = 1"}), new, OnDrift.WARN)
+    assert warnings == tuple(f"changed since the catalog was made: {c}" for c in found)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (WIDE, replace(WIDE, tables=WIDE.tables[:2], foreign_keys=WIDE.foreign_keys[:1])),
+        (WIDE, with_table(0, columns=PT.columns[:-1])),
+        (WIDE, changed(0, "note", type="character varying(9)")),
+        (WIDE, changed(0, "note", type="integer")),
+        (changed(0, "note", type="text"), WIDE),
+        (WIDE, changed(0, "price", type="numeric(9,3)")),
+        (WIDE, changed(0, "price", type="numeric(7,2)")),
+        (WIDE, changed(0, "note", generated=True)),
+        (WIDE, changed(0, "note", binary=False)),
+        (WIDE, changed(1, "code", type="character varying(20)")),  # of a key
+        (WIDE, changed(1, "p", nullable=True)),
+        (WIDE, with_table(1, keys=CT.keys[:1])),
+        (WIDE, with_table(0, keys=(Key("n", ("note",), primary=True),))),
+        (WIDE, with_table(0, partitions=("public.p1",))),
+        (WIDE, with_table(0, inherited=True)),
+        (WIDE, NOT_VALID),
+        (WIDE, replace(WIDE, foreign_keys=(*WIDE.foreign_keys, key("z", "id", "c")))),
+        (WIDE, replace(WIDE, foreign_keys=WIDE.foreign_keys[1:])),
+    ],
+)
+def test_harmful(old: Schema, new: Schema) -> None:
+    with pytest.raises(DriftError):
+        check_drift(plan(old, filters={"c": "id = 1"}), new, OnDrift.WARN)
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        with_table(2, columns=ZT.columns[:1]),
+        with_table(2, keys=()),
+        changed(2, "p", type="bigint"),
+        replace(WIDE, foreign_keys=WIDE.foreign_keys[:1]),
+        replace(WIDE, tables=WIDE.tables[:2], foreign_keys=WIDE.foreign_keys[:1]),
+    ],
+)
+def test_a_skipped_table_may_change(new: Schema) -> None:
+    request = {"filters": {"c": "id = 1"}}
+    assert check_drift(plan(WIDE, **request, tables={"z": "skip"}), new, OnDrift.WARN)
+    with pytest.raises(DriftError):
+        check_drift(plan(WIDE, **request), new, OnDrift.WARN)
+
+
+def test_the_column_of_a_virtual_key_has_its_type() -> None:
+    request = {"filters": {"c": "id = 1"}, "relations": {"p.note": {"to": "c.code"}}}
+    with pytest.raises(DriftError, match="type changed"):
+        check_drift(plan(WIDE, **request), changed(0, "note", type="text"), OnDrift.WARN)
+
+
+def test_the_error_tells_what_would_be_harmless() -> None:
+    harmless = with_table(0, columns=(*PT.columns, Column("new", "integer")))
+    with pytest.raises(DriftError, match="on_drift='warn' lets such a run go on"):
+        check_drift(plan(WIDE, filters={"c": "id = 1"}), harmless)
+    both = replace(harmless, foreign_keys=WIDE.foreign_keys[1:])
+    with pytest.raises(DriftError) as caught:
+        check_drift(plan(WIDE, filters={"c": "id = 1"}), both, OnDrift.WARN)
+    assert [str(f) for f in caught.value.faults][1:] == [
+        "public.c(p) -> public.p: foreign key dropped",
+        "public.p.new: column added (integer). Harmless by itself.",
+    ]

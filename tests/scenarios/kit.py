@@ -142,9 +142,18 @@ class Lab:
         assert Report.from_dict(report.as_dict()) == report
         return report
 
-    def assert_in_force(self, validated: bool = True) -> None:
-        """The target's constraints are the source's again, and nobody holds the target."""
-        wanted, found = self.source.constraints(), self.target.constraints()
+    def run_unlike(self, constraints: list[Row], **request: Any) -> Report:
+        """The same where the target has constraints of its own."""
+        options, spec = _split(request)
+        report = subset(spec, self.source.endpoint(), self.target.endpoint(), **options)
+        self.assert_in_force(wanted=constraints)
+        assert report.dangling == 0
+        return report
+
+    def assert_in_force(self, validated: bool = True, wanted: list[Row] | None = None) -> None:
+        """The target's constraints are the source's again (or those wanted), and nobody holds the target."""
+        found = self.target.constraints()
+        wanted = self.source.constraints() if wanted is None else wanted
         assert [c[:3] for c in found] == [c[:3] for c in wanted]
         if validated:
             assert found == wanted
@@ -166,7 +175,7 @@ class Lab:
 
 def _split(request: dict[str, Any]) -> tuple[dict[str, Any], Spec]:
     request = copy.copy(request)
-    own = ("source", "target", "schema", "replace_existing", "create_schema", "key")
+    own = ("source", "target", "schema", "replace_existing", "create_schema", "on_drift", "key")
     return {k: request.pop(k) for k in own if k in request}, Spec.of(**request)
 
 

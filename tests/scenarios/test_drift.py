@@ -1,0 +1,130 @@
+"""A source whose schema is no longer the catalog's, with `on_drift="warn"`: a correct copy, or a target left alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_subset_provider.core.errors import DriftError, TargetError
+from airflow_subset_provider.core.report import Report
+from airflow_subset_provider.core.spec import OnDrift
+from tests.scenarios.kit import Lab, MakeLab, lab_fixture  # noqa: F401
+
+SCHEMA = """
+CREATE TABLE customer (id int PRIMARY KEY, name varchar(5) NOT NULL);
+CREATE TABLE sale (id int PRIMARY KEY, customer int REFERENCES customer, day date NOT NULL) PARTITION BY RANGE (id);
+CREATE TABLE sale_1 PARTITION OF sale FOR VALUES FROM (0) TO (10);
+CREATE TABLE note (id int PRIMARY KEY, customer int REFERENCES customer);
+"""
+ROWS = """
+INSERT INTO customer VALUES (1, 'one'), (2, 'two');
+INSERT INTO sale VALUES (1, 1, '2026-01-01'), (2, 2, '2026-01-01'), (3, 1, '2026-01-02');
+INSERT INTO note VALUES (1, 1), (2, 2);
+"""
+REQUEST: dict[str, Any] = {"filters": {"customer": "id = 1"}}
+KEPT = {"customer": [1], "note": [1], "sale": [1, 3]}
+
+
+def lag(db: Lab, change: str, target: str = "") -> Report:
+    """A run by the catalog of before the change."""
+    catalog = db.schema("public")
+    db.source.execute(change)
+    db.target.execute(target)
+    found = db.target.constraints()
+    report = db.run_unlike(found, schema=catalog, on_drift=OnDrift.WARN, **REQUEST)
+    assert all(w.startswith("changed since the catalog was made: ") for w in report.warnings)
+    return report
+
+
+def refusal(db: Lab, change: str, target: str = "", **request: Any) -> str:
+    catalog = db.schema("public")
+    db.source.execute(change)
+    db.target.execute(target)
+    error = db.refusal(schema=catalog, **{"on_drift": OnDrift.WARN, **REQUEST, **request})
+    assert isinstance(error, (DriftError, TargetError))
+    assert not error.retryable
+    return str(error)
+
+
+def test_a_new_nullable_column_is_left_out(lab: MakeLab) -> None:
+    db = lab(SCHEMA, ROWS)
+    report = lag(db, "ALTER TABLE customer ADD vat text; UPDATE customer SET vat = 'DE1'")
+    assert [w.partition(": ")[2] for w in report.warnings] == ["public.customer.vat: column added (text)"]
+    assert db.target.rows("customer") == [(1, "one")]
+    assert db.target.ids() == KEPT
+
+
+def test_a_new_column_that_the_target_has_too_may_not_stay_empty(lab: MakeLab) -> None:
+    db = lab(SCHEMA, ROWS)
+    add = "ALTER TABLE customer ADD vat text"
+    said = refusal(db, f"{add}; UPDATE customer SET vat = 'DE1'", add)
+    assert "public.customer.vat: source and target have this column, the catalog does not" in said
+
+
+def test_a_new_generated_column_on_both_sides_fills_itself(lab: MakeLab) -> None:
+    db = lab(SCHEMA, ROWS)
+    add = "ALTER TABLE customer ADD loud text GENERATED ALWAYS AS (upper(name)) STORED"
+    lag(db, add, add)
+    assert db.target.rows("customer") == [(1, "one", "ONE")]
+
+
+def test_the_schema_just_made_has_the_new_column_as_well(lab: MakeLab) -> None:
+    """pg_dump knows it, the catalog does not: nothing is made."""
+    db = lab(SCHEMA, ROWS, target="")
+    assert "it would stay empty" in refusal(db, "ALTER TABLE customer ADD vat text", create_schema=True)
+
+
+def test_a_new_table_is_left_out(lab: MakeLab) -> None:
+    db = lab(SCHEMA, ROWS)
+    made = "CREATE TABLE visit (id int PRIMARY KEY, customer int REFERENCES customer)"
+    report = lag(db, f"{made}; INSERT INTO visit VALUES (1, 1)", made)
+    assert db.target.ids() == {**KEPT, "visit": []}
+    assert len(report.warnings) == 2
+
+
+def test_a_new_table_that_existing_rows_reference(lab: MakeLab) -> None:
+    change = "CREATE TABLE shop (id int PRIMARY KEY); ALTER TABLE customer ADD shop int REFERENCES shop"
+    said = refusal(lab(SCHEMA, ROWS), change)
+    assert "public.customer(shop) -> public.shop: foreign key added\n" in said
+    assert "public.shop: table added. Harmless by itself." in said
+
+
+def test_a_wider_column(lab: MakeLab) -> None:
+    db = lab(SCHEMA, ROWS)
+    wider = "ALTER TABLE customer ALTER name TYPE varchar(20)"
+    lag(db, f"{wider}; UPDATE customer SET name = 'one hundred'", wider)
+    assert db.target.rows("customer") == [(1, "one hundred")]
+
+
+def test_a_wider_column_without_room_in_the_target(lab: MakeLab) -> None:
+    said = refusal(lab(SCHEMA, ROWS), "ALTER TABLE customer ALTER name TYPE text")
+    assert "public.customer.name: the target's type is character varying(5), the source's text" in said
+
+
+def test_a_new_partition(lab: MakeLab) -> None:
+    db = lab(SCHEMA, ROWS)
+    made = "CREATE TABLE sale_2 PARTITION OF sale FOR VALUES FROM (10) TO (20);"
+    lag(db, f"{made}; INSERT INTO sale VALUES (11, 1, '2026-01-03')", made)
+    assert db.target.ids("sale") == {"sale": [1, 3, 11]}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("ALTER TABLE sale DROP day", "public.sale.day: column dropped"),
+        ("DROP TABLE note", "public.note: table dropped"),
+        ("ALTER TABLE note DROP CONSTRAINT note_pkey", "public.note: primary key dropped (id)"),
+        ("ALTER TABLE note DROP CONSTRAINT note_customer_fkey", "foreign key dropped"),
+        ("ALTER TABLE customer ALTER name DROP NOT NULL", "nullable: False -> True"),
+    ],
+)
+def test_harmful_changes_still_stop_the_run(lab: MakeLab, change: str, said: str) -> None:
+    told = refusal(lab(SCHEMA, ROWS), f"{change}; ALTER TABLE customer ADD vat text")
+    assert said in told
+    assert "column added (text). Harmless by itself." in told
+
+
+def test_harmless_changes_stop_a_run_by_default(lab: MakeLab) -> None:
+    told = refusal(lab(SCHEMA, ROWS), "ALTER TABLE customer ADD vat text", on_drift=OnDrift.FAIL)
+    assert "on_drift='warn' lets such a run go on" in told
