@@ -1,12 +1,18 @@
-"""`python -m benchmarks [memory|throughput|depth|planning …]`: all of them without a name."""
+"""`python -m benchmarks [memory|throughput|depth|planning|parsing …]`: all of them without a name."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import depth, memory, planning, throughput
+from benchmarks import depth, memory, parsing, planning, throughput
 
-ALL = {"planning": planning.main, "depth": depth.main, "throughput": throughput.main, "memory": memory.main}
+ALL = {
+    "parsing": parsing.main,
+    "planning": planning.main,
+    "depth": depth.main,
+    "throughput": throughput.main,
+    "memory": memory.main,
+}
 
 
 def main(names: list[str]) -> int:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from airflow_subset_provider.core import graph
 from airflow_subset_provider.core.schema import Column, ForeignKey, Key, Schema, Table, TableName
 from benchmarks.kit import child
 
@@ -21,7 +22,7 @@ def main(catalog: str = "") -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(catalog) if catalog else Path(folder) / "big.catalog.json"
         if not catalog:
-            path.write_text(_big().to_json())
+            path.write_text(made_up().to_json())
         result = child("benchmarks.planning", catalog=str(path.resolve()))
         shown = _command_line(path, result["table"])
     print(
@@ -50,7 +51,7 @@ def _seconds(*arguments: str) -> float:
     return time.monotonic() - started
 
 
-def _big(tables: int = 1000, keys: int = 1700) -> Schema:
+def made_up(tables: int = 1000, keys: int = 1700) -> Schema:
     """Deterministic, of GitLab's size: most keys point at a few hubs; some cycles."""
     chance = random.Random(1)
     names = [TableName("public", f"table_{n:04}") for n in range(tables)]
@@ -62,7 +63,7 @@ def _big(tables: int = 1000, keys: int = 1700) -> Schema:
         columns[child].append(Column(column, "bigint"))
         found.append(ForeignKey(f"fk_{n}", child, (column,), parent, ("id",)))
     made = tuple(Table(name, tuple(columns[name]), (Key("pk", ("id",), True),), rows=100) for name in names)
-    return Schema("postgresql", ("public",), made, tuple(found))
+    return graph.condensed(Schema("postgresql", ("public",), made, tuple(found)))
 
 
 def _measure(catalog: str) -> dict[str, Any]:

@@ -2,14 +2,16 @@
 
 Nodes are tables in scope, edges run from parent to child (the direction rows flow in). The condensation has one
 node per strongly connected component; a table that references itself is a cyclic component of its own.
-networkx is imported inside the functions: it costs 0.2 s, and DAG files are parsed again and again.
+
+DAG files are parsed again and again, and importing networkx takes longer than the rest of a parse: so the components
+are worked out once, when a schema is reflected, and travel with it in the catalog.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
 
@@ -69,27 +71,47 @@ def build(schema: Schema, keys: Iterable[ForeignKey]) -> Graph:
     Returns:
         The condensation, in O(tables + keys) but for the sorting of ties.
     """
-    import networkx as nx
-
     inner = [k for k in keys if k.parent in schema]
-    tables: nx.DiGraph[TableName] = nx.DiGraph()
-    tables.add_nodes_from(t.name for t in schema.tables)
-    tables.add_edges_from((k.parent, k.child) for k in inner)
-    condensed = nx.condensation(tables)
-    members = {n: tuple(sorted(condensed.nodes[n]["members"])) for n in condensed}
-    order = list(nx.lexicographical_topological_sort(condensed, key=members.__getitem__))
-    ids = _ids([members[n] for n in order])
-    home = {t: i for i, n in enumerate(order) for t in members[n]}
+    members = schema.components if _in_order(schema.components, inner) else _condense(schema, inner)
+    ids = _ids(members)
+    home = _places(members)
     inside: dict[int, list[ForeignKey]] = {}
     for key in inner:
         if home[key.child] == home[key.parent]:
             inside.setdefault(home[key.child], []).append(key)
-    components = tuple(Component(ids[i], members[n], tuple(inside.get(i, ()))) for i, n in enumerate(order))
+    components = tuple(Component(ids[i], tables, tuple(inside.get(i, ()))) for i, tables in enumerate(members))
     edges = {(ids[home[k.parent]], ids[home[k.child]]) for k in inner if home[k.parent] != home[k.child]}
     return Graph(components, frozenset(edges))
 
 
-def _ids(components: list[tuple[TableName, ...]]) -> list[str]:
+def condensed(schema: Schema) -> Schema:
+    """The same schema with the components of its own foreign keys."""
+    return replace(schema, components=_condense(schema, [k for k in schema.foreign_keys if k.parent in schema]))
+
+
+def _condense(schema: Schema, inner: Iterable[ForeignKey]) -> tuple[tuple[TableName, ...], ...]:
+    """The strongly connected components, parents first, ties by name."""
+    import networkx as nx
+
+    tables: nx.DiGraph[TableName] = nx.DiGraph()
+    tables.add_nodes_from(t.name for t in schema.tables)
+    tables.add_edges_from((k.parent, k.child) for k in inner)
+    found = nx.condensation(tables)
+    members = {n: tuple(sorted(found.nodes[n]["members"])) for n in found}
+    return tuple(members[n] for n in nx.lexicographical_topological_sort(found, key=members.__getitem__))
+
+
+def _in_order(members: Sequence[tuple[TableName, ...]], inner: Iterable[ForeignKey]) -> bool:
+    """Whether these components of the declared keys are those of all keys: no virtual one runs back and joins some."""
+    home = _places(members)
+    return bool(home) and all(home[k.parent] <= home[k.child] for k in inner)
+
+
+def _places(members: Sequence[tuple[TableName, ...]]) -> dict[TableName, int]:
+    return {t: i for i, tables in enumerate(members) for t in tables}
+
+
+def _ids(components: Sequence[tuple[TableName, ...]]) -> list[str]:
     """Task-id-safe names: the first table's name, with its schema where two would be the same, then numbered."""
     several = len({t.schema for tables in components for t in tables}) > 1
     ids: dict[str, None] = {}

@@ -171,17 +171,16 @@ class Plan:
     @cached_property
     def filters_at(self) -> dict[TableName, frozenset[TableName]]:
         """Per relevant table, the filtered tables it is or lies below (through carriers), in O(tables + keys)."""
-        import networkx as nx
+        found: dict[TableName, frozenset[TableName]] = {}
+        for component in self.graph.components:
+            tables = [t for t in component.tables if t in self._carriers]
+            found |= {t: frozenset([t] if self.tables[t].filtered else ()) for t in tables}
+            while more := {t: reached for t in tables if (reached := self._reach(t, found)) != found[t]}:
+                found |= more  # once round, or round and round a cycle until it brings nothing new
+        return found
 
-        links: nx.DiGraph[TableName] = nx.DiGraph()
-        links.add_nodes_from(self._carriers)
-        links.add_edges_from((r.key.child, r.key.parent) for t in self._carriers for r in self.carriers(t))
-        condensed = nx.condensation(links)
-        found: dict[int, frozenset[TableName]] = {}
-        for n in reversed(list(nx.topological_sort(condensed))):
-            own = frozenset(t for t in condensed.nodes[n]["members"] if self.tables[t].filtered)
-            found[n] = own.union(*(found[m] for m in condensed.successors(n)))
-        return {t: found[n] for n in condensed for t in condensed.nodes[n]["members"]}
+    def _reach(self, table: TableName, found: Mapping[TableName, frozenset[TableName]]) -> frozenset[TableName]:
+        return found[table].union(*(found[r.key.parent] for r in self.carriers(table)))
 
     def filters_above(self, component: Component) -> frozenset[TableName]:
         """The filtered tables above the component and outside it (semantics: Relevant rows, Ω)."""

@@ -15,7 +15,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from airflow_subset_provider.core import checks, engines, select
+from airflow_subset_provider.core import checks, engines, graph, select
 from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.bans import Settlement
 from airflow_subset_provider.core.ends import Ends
@@ -46,7 +46,7 @@ def reflect(endpoint: Endpoint, schemas: Sequence[str] = ()) -> Schema:
         EndpointError: it cannot be reached, or has no such schema.
     """
     with engines.get(endpoint.engine).source(endpoint, "airflow_subset reflect") as source:
-        return source.reflect(schemas or source.default_schemas)
+        return graph.condensed(source.reflect(schemas or source.default_schemas))
 
 
 def _nobody(_run: str, _taken: datetime) -> bool:

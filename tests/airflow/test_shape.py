@@ -156,6 +156,25 @@ def _condensation(schema: Schema) -> tuple[set[str], set[tuple[str, str]]]:
     return set(title.values()), {(title[a], title[b]) for a, b in graph.edges if title[a] != title[b]}
 
 
+LAZY = """
+import sys
+import airflow.sdk.execution_time.task_runner
+already = set(sys.modules)
+from airflow.sdk import DAG
+from airflow_subset_provider import SubsetOperator
+with DAG("d", schedule=None):
+    SubsetOperator(task_id="copy", source_conn_id="a", target_conn_id="b", filters={"customer": "id = 1"},
+                   catalog=sys.argv[1], relations={"payment.id": {"to": "Order"}})
+print(sorted({m.partition(".")[0] for m in set(sys.modules) - already} & {"networkx", "psycopg", "psycopg2", "rich"}))
+print("airflow_subset_provider.core.run" in sys.modules)
+"""
+
+
+def test_a_parse_imports_nothing_heavy(catalog: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", LAZY, str(catalog)], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-2:] == ["[]", "False"]
+
+
 BUDGET = """
 import re, sys, time
 from airflow.sdk import DAG

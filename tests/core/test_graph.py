@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
+from dataclasses import replace
+
+import pytest
 
 from airflow_subset_provider.core import graph
 from airflow_subset_provider.core.graph import Graph
@@ -94,3 +98,30 @@ def test_nothing() -> None:
 def test_a_thousand_tables_in_a_chain() -> None:
     tables = {f"t{n}": f"id, up -> t{n - 1}" if n else "id" for n in range(1000)}
     assert [c.id for c in condensed(made(tables)).components] == [f"t{n}" for n in range(1000)]
+
+
+# -- components that came with the catalog
+
+
+def test_components_come_with_the_catalog(monkeypatch: pytest.MonkeyPatch) -> None:
+    schema = make(z="id", a="id, z -> z, up? -> a", m="id, z -> z, n? -> n", n="id, m? -> m, out? -> gone")
+    again = Schema.from_json(graph.condensed(schema).to_json())
+    without = condensed(schema)
+    monkeypatch.setitem(sys.modules, "networkx", None)
+    assert condensed(again) == without
+
+
+def test_a_virtual_key_that_closes_a_cycle_joins_components() -> None:
+    schema = graph.condensed(make(p="id", c="id, p -> p", d="id, c -> c"))
+    back, forth = key("p", "id", "c"), key("d", "id", "p")
+    for keys in ((*schema.foreign_keys, back), (*schema.foreign_keys, forth)):
+        assert graph.build(schema, keys) == graph.build(replace(schema, components=()), keys)
+    assert len(graph.build(schema, (*schema.foreign_keys, back)).components) == 2
+
+
+def test_a_catalog_edited_by_hand_has_no_components() -> None:
+    text = graph.condensed(make(p="id", c="id, p -> p")).to_json()
+    assert Schema.from_json(text).components
+    edited = Schema.from_json(text.replace('"name": "c_p"', '"name": "c_q"'))
+    assert edited.components == ()
+    assert [c.id for c in condensed(edited).components] == ["p", "c"]
