@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from airflow_subset_provider.assets import copy_asset as copy_asset
+    from airflow_subset_provider.assets import tables_alias as tables_alias
     from airflow_subset_provider.core.errors import SubsetError as SubsetError
     from airflow_subset_provider.operators.subset import SubsetOperator as SubsetOperator
 
 _LAZY = {
+    "copy_asset": "airflow_subset_provider.assets",
+    "tables_alias": "airflow_subset_provider.assets",
     "SubsetError": "airflow_subset_provider.core.errors",
     "SubsetOperator": "airflow_subset_provider.operators.subset",
 }
 
-__all__ = ["SubsetError", "SubsetOperator", "__version__"]
+__all__ = ["SubsetError", "SubsetOperator", "__version__", "copy_asset", "tables_alias"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,15 +7,45 @@ everywhere else in Airflow. Hooks and drivers are imported when an endpoint of t
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from airflow.sdk import BaseHook
 
 from airflow_subset_provider.compat import AirflowNotFoundException, AirflowRuntimeError
 from airflow_subset_provider.core.engines.base import Endpoint
 from airflow_subset_provider.core.errors import EndpointError, Fault
+from airflow_subset_provider.core.schema import TableName
 
-__all__ = ["endpoint"]
+__all__ = ["Address", "address", "endpoint"]
+
+
+@dataclass(frozen=True)
+class Address:
+    """What the world calls a database: no user, no password.
+
+    Attributes:
+        kind: "postgres" or "mysql": the scheme of its URIs.
+    """
+
+    kind: str
+    host: str
+    port: int
+    database: str
+
+    @property
+    def server(self) -> str:
+        """The server's URI, which OpenLineage calls the namespace of its tables."""
+        return f"{self.kind}://{self.host}:{self.port}"
+
+    def path(self, table: TableName) -> tuple[str, ...]:
+        """A table's place on the server; a MySQL schema is itself a database."""
+        return (table.schema, table.name) if self.kind == "mysql" else (self.database, table.schema, table.name)
+
+    def uri(self, table: TableName) -> str:
+        """A table's URI, as Airflow's own providers write it."""
+        return "/".join([self.server, *(quote(part, safe="") for part in self.path(table))])
 
 
 def endpoint(conn_id: str) -> Endpoint:
@@ -33,9 +63,23 @@ def endpoint(conn_id: str) -> Endpoint:
     return _KINDS[conn_type](conn_id)
 
 
+def address(conn_id: str) -> Address:
+    """Where a connection of a supported type leads; nothing is opened."""
+    found = _connection(conn_id)
+    kind, port = ("mysql", 3306) if found.conn_type == "mysql" else ("postgres", 5432)
+    host = (found.host or "").split(",")[0]
+    if not host or "/" in host:  # none, or a directory in its place: the driver takes a socket of this machine
+        host = "localhost"
+    return Address(kind, f"[{host}]" if ":" in host else host, found.port or port, found.schema or "")
+
+
 def _conn_type(conn_id: str) -> str:
+    return _connection(conn_id).conn_type or ""
+
+
+def _connection(conn_id: str) -> Any:
     try:
-        return BaseHook.get_connection(conn_id).conn_type or ""
+        return BaseHook.get_connection(conn_id)
     except (AirflowNotFoundException, AirflowRuntimeError, ImportError) as error:
         # ImportError: where Airflow 3.1 has no supervisor to ask, as in `airflow dags list` or a plain `python dag.py`.
         raise EndpointError(_unknown(conn_id)) from error

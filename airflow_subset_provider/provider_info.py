@@ -37,6 +37,13 @@ def get_provider_info() -> dict[str, Any]:
                         "float",
                         default="86400",
                     ),
+                    "table_assets": _option(
+                        "Most tables of a copy that are announced as assets of their own; of a larger copy only the "
+                        "copy's asset is. Airflow records all of them while the last task waits, 5 seconds at most "
+                        "unless [workers] execution_api_timeout says otherwise.",
+                        "integer",
+                        default="100",
+                    ),
                     "lock_hours": _option(
                         "Hours after which a target's lock may be taken over from a run that this Airflow knows "
                         "nothing of: one of the command line, or of another deployment.",

@@ -21,6 +21,7 @@ from airflow_subset_provider.compat import AirflowFailException
 from airflow_subset_provider.core.errors import DriftError, Fault, LockedError, RequestError, SubsetError
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.operators import lock, texts
+from airflow_subset_provider.operators.announce import announce
 from airflow_subset_provider.operators.interruptible import interruptible
 from airflow_subset_provider.operators.job import Job
 from airflow_subset_provider.operators.refresh import refresh_catalog
@@ -267,6 +268,7 @@ class FinishOperator(WritingStep):
             self.log.info("%s", line)
         for warning in report.warnings:
             self.log.warning("%s", warning)
+        announce(context["outlet_events"], self.job, report, _log_of(self))
         shape: dict[str, Any] = json.loads(report.to_json())  # lists where the dataclass has tuples
         return shape
 

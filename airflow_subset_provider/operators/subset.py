@@ -26,6 +26,7 @@ from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.schema import Schema
 from airflow_subset_provider.core.spec import OnDrift, Spec
 from airflow_subset_provider.operators import arguments, texts
+from airflow_subset_provider.operators.announce import outlets
 from airflow_subset_provider.operators.job import Job
 from airflow_subset_provider.operators.steps import (
     ExtractOperator,
@@ -63,7 +64,8 @@ class SubsetOperator(TaskGroup):
             correct all the same (docs/rules.md: Drift).
         default_args: as of any task group.
         task_arguments: whatever any operator takes (`retries`, `pool`, `queue`, `execution_timeout`, ...), for every
-            task of the group; `trigger_rule` is for its first task, `outlets` and `inlets` are for its last.
+            task of the group; `trigger_rule` is for its first task, `outlets` and `inlets` are for its last, beside
+            the assets of the copy (`copy_asset`) and of its tables.
 
     Raises:
         RequestError: with every fault found in the request.
@@ -152,7 +154,7 @@ class SubsetOperator(TaskGroup):
         plan = job.plan
         prepare = PrepareOperator(job=job, **self._task("prepare"), **given.first)
         release = ReleaseOperator(job=job, **self._task("release"))
-        finish = FinishOperator(job=job, **self._task("finish"), **given.last, trigger_rule="all_success")
+        finish = FinishOperator(job=job, **self._last(job, given))
         loaded = EmptyOperator(**self._task("loaded"), trigger_rule="all_success")
         tables = self._group("tables", "Rows that the tables keep by their own rules, parents first")
         self._extracts(tables, job)
@@ -176,7 +178,7 @@ class SubsetOperator(TaskGroup):
 
     def _closures(self, group: TaskGroup, job: Job) -> None:
         if job.plan.may_ban:
-            SettleOperator(job=job, task_id="settle", task_group=group, dag=group.dag, trigger_rule="all_success")
+            SettleOperator(job=job, **{**self._task("settle"), "task_group": group}, trigger_rule="all_success")
             return
         tasks = {
             c.id: ReferencesOperator(job=job, component=c, **_component_task(job.plan, c, group, "referred rows of "))
@@ -184,11 +186,17 @@ class SubsetOperator(TaskGroup):
         }
         _connect(tasks, ((child, parent) for parent, child in job.plan.graph.edges))
 
+    def _last(self, job: Job, given: arguments.Arguments) -> dict[str, Any]:
+        """The arguments of the last task: whatever the DAG's default_args say, it alone announces the copy."""
+        defaults = {**self.dag.default_args, **self.default_args}
+        wanted = [*outlets(job.target_conn_id), *(given.last.get("outlets", defaults.get("outlets")) or ())]
+        return {**self._task("finish"), **given.last, "outlets": wanted, "trigger_rule": "all_success"}
+
     def _group(self, name: str, tooltip: str) -> TaskGroup:
         return TaskGroup(name, parent_group=self, dag=self.dag, tooltip=tooltip)
 
     def _task(self, task_id: str) -> dict[str, Any]:
-        return {"task_id": task_id, "task_group": self, "dag": self.dag}
+        return {"task_id": task_id, "task_group": self, "dag": self.dag, "outlets": []}
 
 
 def _component_task(plan: Plan, component: Component, group: TaskGroup, what: str = "") -> dict[str, Any]:
@@ -199,6 +207,7 @@ def _component_task(plan: Plan, component: Component, group: TaskGroup, what: st
         "task_display_name": what + component.title,
         "doc_md": texts.component_doc(plan, component),
         "trigger_rule": "all_success",
+        "outlets": [],
     }
 
 

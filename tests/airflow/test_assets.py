@@ -1,0 +1,162 @@
+"""Other DAGs are started by a proven copy, and by nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG, Asset
+from sqlalchemy import select
+
+from airflow_subset_provider import SubsetOperator, copy_asset, tables_alias
+from airflow_subset_provider.connections import address
+from airflow_subset_provider.core.schema import TableName
+from tests.airflow.conftest import DagFile, Database, Outcome
+
+Write = Callable[..., DagFile]
+Shop = tuple[Database, Database]
+
+COPY = """
+SubsetOperator(task_id="copy", source_conn_id="source", target_conn_id="target", create_schema=True,
+               filters={"customer": "id = 7"}, others="referenced")
+"""
+FOLLOWERS = """
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG, Asset
+from airflow_subset_provider import copy_asset, tables_alias
+
+SCHEDULES = {{
+    "copy": copy_asset("target"), "tables": tables_alias("target"), "uri": Asset("{uri}"), "other": copy_asset("source")
+}}
+for name, schedule in SCHEDULES.items():
+    with DAG("{prefix}_" + name, schedule=schedule):
+        EmptyOperator(task_id="follow")
+"""
+
+
+@dataclass
+class Event:
+    uri: str
+    name: str
+    extra: dict[str, Any]
+    task: str
+
+
+def _events(outcome: Outcome) -> list[Event]:
+    """The asset events of a run."""
+    from airflow.models.asset import AssetEvent, AssetModel
+    from airflow.utils.session import create_session
+
+    ti = next(iter(outcome.instances.values()))
+    asked = select(AssetModel.uri, AssetModel.name, AssetEvent.extra, AssetEvent.source_task_id).where(
+        AssetEvent.asset_id == AssetModel.id,
+        AssetEvent.source_dag_id == ti.dag_id,
+        AssetEvent.source_run_id == ti.run_id,
+    )
+    with create_session() as session:
+        return [Event(*row) for row in session.execute(asked)]
+
+
+def test_a_proven_copy_is_announced_with_its_tables(shop: Shop, dag_file: Write) -> None:
+    outcome = dag_file(COPY).run()
+    assert outcome.state == "success"
+    events = {e.uri: e for e in _events(outcome)}
+    assert {e.task for e in events.values()} == {"copy.finish"}
+    copy = events.pop("x-subset://target")
+    report = outcome.xcom("copy.finish")
+    assert copy.name == copy_asset("target").name == "subset/target"
+    assert copy.extra["rows"] == report["kept"]
+    assert (copy.extra["dangling"], copy.extra["source"]) == (0, "source")
+    target = shop[1]
+    params = target.server.params(target.name)
+    place = f"postgres://{params['host']}:{params['port']}/{target.name}"
+    assert {uri: e.extra["rows"] for uri, e in events.items()} == {
+        f"{place}/public/{name}": rows for name, rows in target.counts().items()
+    }
+
+
+def test_of_a_large_copy_the_tables_are_not_announced(
+    shop: Shop, dag_file: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__SUBSET__TABLE_ASSETS", str(len(shop[0].counts()) - 1))
+    assert [e.uri for e in _events(dag_file(COPY).run())] == ["x-subset://target"]
+
+
+def test_an_unproven_copy_is_not_announced(shop: Shop, dag_file: Write) -> None:
+    dag = dag_file(COPY)
+    assert dag.run().state == "success"
+    shop[1].run("ALTER TABLE payment ADD CONSTRAINT picky CHECK (amount < 0) NOT VALID")
+    outcome = dag.run()
+    assert outcome.tasks["copy.tables.customer"] == "success"
+    assert outcome.tasks["copy.finish"] == "upstream_failed"
+    assert _events(outcome) == []
+
+
+def test_only_finish_has_outlets_whatever_the_defaults_are(shop_catalog: str, airflow_home: Path) -> None:
+    theirs = Asset("theirs")
+    catalog = airflow_home / "dags" / shop_catalog
+    with DAG("d", schedule=None, default_args={"outlets": [theirs]}) as dag:
+        SubsetOperator(
+            task_id="a", source_conn_id="s", target_conn_id="t", filters={"customer": "id = 7"}, catalog=catalog
+        )
+    found = {t.task_id: t.outlets for t in dag.tasks if t.outlets}
+    assert found == {"a.finish": [copy_asset("t"), tables_alias("t"), theirs]}
+
+
+@pytest.fixture
+def followers(shop: Shop, airflow_home: Path) -> Iterator[str]:
+    """DAGs that Airflow knows, scheduled on the copy; the prefix of their ids."""
+    try:
+        from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+    except ImportError:  # Airflow 3.1
+        from airflow.models.dagbag import DagBag, sync_bag_to_db
+    from airflow.models.dag import DagModel
+    from airflow.utils.session import create_session
+
+    prefix = f"followers_{os.getpid()}_{shop[1].name}"
+    path = airflow_home / "dags" / f"{prefix}.py"
+    uri = address("target").uri(TableName("public", "customer"))
+    path.write_text(FOLLOWERS.format(prefix=prefix, uri=uri))
+    bag = DagBag(dag_folder=str(path), bundle_name="dags-folder")
+    assert bag.import_errors == {}
+    sync_bag_to_db(bag, "dags-folder", None)
+    with create_session() as session:
+        for model in session.scalars(select(DagModel).where(DagModel.dag_id.startswith(prefix))):
+            model.is_paused = False
+    yield prefix
+    path.unlink()
+
+
+def test_dags_scheduled_on_it_are_queued(followers: str, dag_file: Write) -> None:
+    from airflow.models.asset import AssetDagRunQueue
+    from airflow.utils.session import create_session
+
+    assert dag_file(COPY).run().state == "success"
+    with create_session() as session:
+        queued = set(session.scalars(select(AssetDagRunQueue.target_dag_id)))
+    assert {q.removeprefix(f"{followers}_") for q in queued if q.startswith(followers)} == {"copy", "tables", "uri"}
+
+
+@pytest.mark.parametrize(
+    ("url", "uri"),
+    [
+        ("postgres://me:secret@db.example.com/shop", "postgres://db.example.com:5432/shop/s/t"),
+        ("postgres://me:secret@[::1]:5433/shop", "postgres://[::1]:5433/shop/s/t"),
+        ("postgres://me:secret@a,b:5433/shop", "postgres://a:5433/shop/s/t"),
+        ("postgres://%2Frun%2Fpostgresql/shop", "postgres://localhost:5432/shop/s/t"),
+        ("mysql://me:secret@db.example.com/shop", "mysql://db.example.com:3306/s/t"),
+    ],
+)
+def test_the_uris_of_tables(url: str, uri: str, monkeypatch: pytest.MonkeyPatch, airflow_home: Path) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SOMEWHERE", url)
+    assert address("somewhere").uri(TableName("s", "t")) == uri == Asset(uri).uri
+
+
+def test_names_that_are_no_uri_are_escaped(monkeypatch: pytest.MonkeyPatch, airflow_home: Path) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SOMEWHERE", "postgres://db/shop")
+    uri = address("somewhere").uri(TableName("odd/name", "täble ?"))
+    assert uri == Asset(uri).uri == "postgres://db:5432/shop/odd%2Fname/t%C3%A4ble%20%3F"
