@@ -135,6 +135,16 @@ class Request:
         Policy | None,
         typer.Option(rich_help_panel=WHAT, help="What becomes of a reference to a row that is not kept."),
     ] = None
+    relations: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--relation",
+            metavar="'KEY: SETTINGS'",
+            rich_help_panel=WHAT,
+            help="For the foreign keys a pattern matches (table.column, or the constraint's name): include, null or "
+            "drop; nofollow; `to TABLE.COLUMN` declares a virtual one. May be repeated.",
+        ),
+    ] = None
     samples: Annotated[
         list[str] | None,
         typer.Option(
@@ -157,6 +167,8 @@ class Request:
         for name, texts in (("filters", self.filters), ("tables", self.tables), ("sample", self.samples)):
             if texts:
                 fields[name] = {**(fields.get(name) or {}), **dict(_pair(text, name) for text in texts)}
+        if self.relations:
+            fields["relations"] = {**(fields.get("relations") or {}), **dict(map(_relation, self.relations))}
         said = {
             "schemas": self.schemas,
             "others": self.others,
@@ -187,6 +199,22 @@ def _pair(text: str, setting: str) -> tuple[str, str | int]:
     if not colon or not name or not value:
         raise typer.BadParameter(f"{text!r} is not of the form 'NAME: VALUE' ({setting})")
     return name, int(value) if setting == "sample" and value.isdigit() else value
+
+
+def _relation(text: str) -> tuple[str, dict[str, Any]]:
+    key, words = _pair(text, "relations")
+    settings: dict[str, Any] = {}
+    rest = iter(str(words).split())
+    for word in rest:
+        if word in ("follow", "nofollow"):
+            settings["follow"] = word == "follow"
+        elif word in list(Policy):
+            settings["references"] = word
+        elif word == "to" and (parent := next(rest, "")):
+            settings["to"] = parent
+        else:
+            raise typer.BadParameter(f"{text!r}: say include, null or drop; nofollow; or `to TABLE.COLUMN`")
+    return key, settings
 
 
 def read_catalog(path: Path) -> Schema:

@@ -56,6 +56,7 @@ class SubsetOperator(TaskGroup):
         sample: table -> "5%" or a number of rows.
         seed: chooses another sample of the same size.
         referential_integrity: off: filters apply to their own tables only.
+        whole_limit: tables with more rows (as the source estimates) are copied whole only if `tables` names them.
         catalog: a catalog file (made by `airflow-subset reflect`), relative to the DAG file's folder. With it, parsing
             the DAG opens no connection. None: reflect once, and keep the result in the cache.
         replace_existing: the target's tables may be emptied even if no subset run filled them.
@@ -87,6 +88,7 @@ class SubsetOperator(TaskGroup):
         sample: Mapping[str, str | int] | None = None,
         seed: int = 0,
         referential_integrity: bool = True,
+        whole_limit: int = 10_000_000,
         catalog: str | PathLike[str] | None = None,
         replace_existing: bool = False,
         create_schema: bool = False,
@@ -107,6 +109,7 @@ class SubsetOperator(TaskGroup):
             sample=sample or {},
             seed=seed,
             referential_integrity=referential_integrity,
+            whole_limit=whole_limit,
         )
         self._open(task_id, {**(default_args or {}), **sorted_arguments.everywhere}, sorted_arguments.group)
         self.plan: Plan = planning.build(spec, _schema(self.dag, catalog, source_conn_id, spec.schemas))

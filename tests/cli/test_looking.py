@@ -153,3 +153,18 @@ def test_a_large_table_must_be_named(cli: Cli, catalog: Path) -> None:
     assert "public.item would be copied whole, and has about 12,000 rows (whole_limit is 5,000)" in done.err
     assert cli(*options, "--table", "item: whole").code == 0
     assert cli(*options, "--table", "it*: referenced").code == 0
+
+
+def test_settings_of_foreign_keys(cli: Cli, shop_source: str, catalog: Path) -> None:
+    nofollow = ("--relation", "orders.customer_id: nofollow")
+    virtual = ("--relation", "shipment.customer_id: to customer.id drop")
+    done = cli("plan", "--catalog", catalog, *FILTER, *nofollow, *virtual, "--format", "json")
+    rules = {t["table"].removeprefix("public."): t["rule"] for t in json.loads(done.out)["tables"]}
+    assert (rules["orders"], rules["shipment"]) == ("whole", "relevant")
+    exactly = ("plan", "--filter", "customer: id = 40", "--source", shop_source, "--exact", "--format", "json")
+    for settings, referred in (((), 5), (("--relation", "customer.referrer_id: null"), 0)):
+        tables = json.loads(cli(*exactly, *settings).out)["tables"]
+        rows = next(t["rows"] for t in tables if t["table"] == "public.customer")
+        assert rows == {"own": 1, "referred": referred, "exact": True}
+    for wrong in ("orders.customer_id: sometimes", "orders.customer_id: to", "orders.customer_id"):
+        assert cli("plan", "--catalog", catalog, *FILTER, "--relation", wrong).code == 2
