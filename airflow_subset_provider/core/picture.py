@@ -144,6 +144,7 @@ def _dot_text(text: str) -> str:
 
 HEIGHT, GAP, LETTER, PAD, LANE, TOP = 22, 8, 6.7, 10, 70, 40
 SWEEPS = 6
+SMALLEST = 0.7  # a page may shrink it that far to make it fit; below, the text is hard to read
 MANY = 150  # edges
 STYLE = """
 .fk-graph { font: 11px/1 ui-monospace, Menlo, Consolas, monospace; }
@@ -198,7 +199,8 @@ def svg(plan: Plan, rows: Mapping[TableName, str] | None = None) -> str:
     width, height = ceil(layout.width), ceil(layout.height)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="fk-graph" viewBox="0 0 {width} {height}" '
-        f'width="{width}" height="{height}" role="img" aria-label="Foreign keys of {len(labels)} tables">',
+        f'width="{width}" height="{height}" style="min-width: {width * SMALLEST:.0f}px" role="img" '
+        f'aria-label="Foreign keys of {len(labels)} tables">',
         f"<style>{STYLE.replace('EDGE', opacity)}</style>",
         *_legend(drawing),
         *(f'<text class="head" x="{x:.0f}" y="{y:.0f}">{escape(text)}</text>' for x, y, text in layout.heads),
