@@ -7,16 +7,19 @@ import os
 import socket
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from airflow_subset_provider.cli import progress, show
 from airflow_subset_provider.cli.options import Request, Source, Target, takes
 from airflow_subset_provider.core.engines.base import Endpoint
+from airflow_subset_provider.core.errors import Fault, RequestError
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.schema import TableName
+
+if TYPE_CHECKING:
+    from upath import UPath
 from airflow_subset_provider.core.spec import OnDrift
 
 LOCK_HOURS = 24.0  # as long as the operator takes a run it knows nothing of for alive
@@ -39,8 +42,12 @@ def run(
         typer.Option(help="When the source's schema is no longer the catalog's: stop, or go on if that is harmless."),
     ] = None,
     report: Annotated[
-        list[Path] | None,
-        typer.Option(dir_okay=False, metavar="FILE", help="Write a report: .html, .md or .json; may be repeated."),
+        list[str] | None,
+        typer.Option(
+            metavar="PLACE",
+            help="Write a report: to a file (.html, .md or .json), or all three to a folder; a path, or an object "
+            "store's URL. May be repeated.",
+        ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")] = False,
     verbose: Annotated[
@@ -52,8 +59,7 @@ def run(
     from airflow_subset_provider.core import plan as planning
     from airflow_subset_provider.core import run as core
 
-    for path in report or ():
-        report_page.check_suffix(path)
+    places = [_place(text) for text in report or ()]
     if verbose:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     else:
@@ -77,9 +83,30 @@ def run(
     with progress.shown(console, expected, components, quiet or verbose) as listener:
         one.watch = listener.watch
         done = parallel.subset(one, listener, jobs)
-    for path in report or ():
-        path.write_text(report_page.render(done, plan, path.suffix), encoding="utf-8")
+    for place in places:
+        report_page.write(done, plan, place)
     show.report(done)
+
+
+def _place(text: str) -> UPath:
+    """Where a report goes, made sure of before the run.
+
+    Raises:
+        RequestError: no report can be written there.
+    """
+    from upath import UPath
+
+    from airflow_subset_provider.core import report_page
+
+    try:
+        place = UPath(text)
+        _ = place.fs  # where the protocol's library is missing, this says which one
+    except (ImportError, ValueError) as error:
+        raise RequestError(
+            Fault(f"cannot be written to: {error}", f"--report {text}", "Use a path or a URL.")
+        ) from None
+    report_page.files(place)
+    return place
 
 
 def _expected(plan: Plan, end: Endpoint) -> dict[TableName, int]:

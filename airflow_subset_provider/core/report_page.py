@@ -5,10 +5,10 @@ The numbers are the report's; the graph and the cycles are the plan's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
 from airflow_subset_provider.core import picture
 from airflow_subset_provider.core.errors import Fault, RequestError
@@ -36,14 +36,47 @@ class Line:
         return f"{min(1.0, self.table.kept / rows):.1%}" if rows > 0 else ""
 
 
-def check_suffix(path: Path) -> None:
-    """Before a run, not after it.
+class Place(Protocol):
+    """Where a report goes: a local path, or one of an object store (`UPath`, Airflow's `ObjectStoragePath`)."""
+
+    @property
+    def suffix(self) -> str: ...  # noqa: D102
+
+    @property
+    def parent(self) -> Self: ...  # noqa: D102
+
+    def __truediv__(self, name: str) -> Self: ...
+
+    def mkdir(self, *, parents: bool, exist_ok: bool) -> None: ...  # noqa: D102
+
+    def write_text(self, text: str, *, encoding: str) -> Any: ...  # noqa: D102
+
+
+P = TypeVar("P", bound=Place)
+
+
+def files(place: P) -> list[P]:
+    """The files of a report: the one named, or all kinds in a folder.
 
     Raises:
-        RequestError: no report can be written to a file of that name.
+        RequestError: no report can be written to a file of that name; to be asked before a run, not after it.
     """
-    if path.suffix not in SUFFIXES:
-        raise RequestError(Fault(f"unknown kind of report {path.suffix!r}", str(path), f"Use {', '.join(SUFFIXES)}."))
+    if place.suffix in SUFFIXES:
+        return [place]
+    if re.fullmatch(r"\.[A-Za-z]{2,5}", place.suffix):
+        kinds = ", ".join(SUFFIXES)
+        advice = f"Use {kinds}, or a name without a suffix for a folder that takes all three."
+        raise RequestError(Fault(f"unknown kind of report {place.suffix!r}", str(place), advice))
+    return [place / f"report{suffix}" for suffix in SUFFIXES]
+
+
+def write(report: Report, plan: Plan, place: P) -> list[P]:
+    """Write the report's files, and their folder where it is missing; which they are."""
+    written = files(place)
+    written[0].parent.mkdir(parents=True, exist_ok=True)
+    for file in written:
+        file.write_text(render(report, plan, file.suffix), encoding="utf-8")
+    return written
 
 
 def render(report: Report, plan: Plan, suffix: str) -> str:

@@ -29,6 +29,7 @@ class Job:
     Attributes:
         group_id: the full id of the task group; the ids of its tasks begin with it.
         cached: the plan's schema comes from the cache, not from a catalog file.
+        report: where the report is written: a template; empty for nowhere.
     """
 
     plan: Plan
@@ -38,6 +39,7 @@ class Job:
     cached: bool
     replace_existing: bool = False
     create_schema: bool = False
+    report: str = ""
     on_drift: OnDrift = OnDrift.FAIL
 
     def task_id(self, name: str) -> str:

@@ -20,10 +20,11 @@ from airflow.sdk import BaseOperator
 from airflow_subset_provider.compat import AirflowFailException
 from airflow_subset_provider.core.errors import DriftError, Fault, LockedError, RequestError, SubsetError
 from airflow_subset_provider.core.graph import Component
-from airflow_subset_provider.operators import lock, texts
+from airflow_subset_provider.operators import lock, reporting, texts
 from airflow_subset_provider.operators.announce import announce
 from airflow_subset_provider.operators.interruptible import interruptible
 from airflow_subset_provider.operators.job import Job
+from airflow_subset_provider.operators.links import ReportLink
 from airflow_subset_provider.operators.refresh import refresh_catalog
 
 if TYPE_CHECKING:
@@ -153,7 +154,17 @@ class PrepareOperator(Step):
     will not. Then it loads the tables of those tasks itself.
     """
 
+    template_fields = ("report", FILTERS)
     hopeless = ()
+
+    def __init__(self, *, job: Job, **kwargs: Any) -> None:
+        super().__init__(job=job, **kwargs)
+        self.report = job.report
+
+    def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
+        """The filters, and where the report goes; `finish` takes both from here."""
+        super().render_template_fields(context, jinja_env)
+        self.report = str(self.render_template(self.job.report, context, jinja_env or self.get_template_env()))
 
     def _pulled(self, context: Context) -> None:
         """Of an earlier try perhaps: `prepare` renders afresh."""
@@ -161,6 +172,7 @@ class PrepareOperator(Step):
     def step(self, run: Run, context: Context) -> dict[str, Any]:
         """Prepare; say what with."""
         started = time.time()
+        reporting.check(self.report)
         stale = self._already_loaded(context)
         try:
             drift = interruptible(run.prepare, run.cancel)
@@ -169,7 +181,10 @@ class PrepareOperator(Step):
             raise
         ti, schema = context["ti"], run.plan.schema
         ti.xcom_push(FILTERS, self.filters)
-        ti.xcom_push(PREPARED, {"fingerprint": schema.fingerprint, "started": started, "drift": drift})
+        ti.xcom_push(
+            PREPARED,
+            {"fingerprint": schema.fingerprint, "started": started, "drift": drift, "report": self.report},
+        )
         for component in stale:
             self.log.info("%s: its task is not run again, so it is loaded here", component.title)
             interruptible(partial(run.extract, component), run.cancel)
@@ -259,6 +274,9 @@ class SettleOperator(WritingStep):
 class FinishOperator(WritingStep):
     """Puts constraints back in force, which proves the copy; the group's only leaf."""
 
+    operator_extra_links = (ReportLink(),)
+    reported = False
+
     def step(self, run: Run, context: Context) -> dict[str, Any]:
         """Finish; the report."""
         prepared = self._xcom(context, PREPARED) or {}
@@ -268,6 +286,8 @@ class FinishOperator(WritingStep):
             self.log.info("%s", line)
         for warning in report.warnings:
             self.log.warning("%s", warning)
+        reporting.leave(report, run.plan, prepared.get("report", ""), context["ti"], _log_of(self))
+        self.reported = True
         announce(context["outlet_events"], self.job, report, _log_of(self))
         shape: dict[str, Any] = json.loads(report.to_json())  # lists where the dataclass has tuples
         return shape

@@ -61,6 +61,8 @@ class SubsetOperator(TaskGroup):
             the DAG opens no connection. None: reflect once, and keep the result in the cache.
         replace_existing: the target's tables may be emptied even if no subset run filled them.
         create_schema: make the target's tables where there are none.
+        report: where a report of each run is written: an absolute path or the URL of an object store, as for
+            ObjectStoragePath; a file (`.html`, `.md`, `.json`) or a folder that takes all three. A template.
         on_drift: when the source's schema is no longer the catalog's: "fail", or "warn" and go on if the copy is
             correct all the same (docs/rules.md: Drift).
         default_args: as of any task group.
@@ -92,6 +94,7 @@ class SubsetOperator(TaskGroup):
         catalog: str | PathLike[str] | None = None,
         replace_existing: bool = False,
         create_schema: bool = False,
+        report: str | PathLike[str] | None = None,
         on_drift: str = "fail",
         default_args: Mapping[str, Any] | None = None,
         **task_arguments: Any,
@@ -121,6 +124,7 @@ class SubsetOperator(TaskGroup):
             cached=catalog is None,
             replace_existing=replace_existing,
             create_schema=create_schema,
+            report="" if report is None else str(report),
             on_drift=OnDrift.of(on_drift),
         )
         self.tooltip = f"{source_conn_id} → {target_conn_id}: {len(self.plan.copied)} tables"

@@ -115,6 +115,22 @@ def test_a_broken_spec_file(cli: Cli, tmp_path: Path, text: str, fault: str) -> 
     assert fault in done.err
 
 
+def test_reports_in_folders_and_object_stores(cli: Cli, shop: Shop, tmp_path: Path) -> None:
+    folder, file = tmp_path / "new" / "folder", tmp_path / "other" / "copy.md"
+    done = cli("run", "-q", *shop.ends, *REQUEST, "--report", folder, "--report", f"file://{file}")
+    assert done.code == 0, done.err
+    assert sorted(p.name for p in folder.iterdir()) == ["report.html", "report.json", "report.md"]
+    assert file.read_text() == (folder / "report.md").read_text()
+
+
+@pytest.mark.parametrize("place", ["nope://bucket/report.html", "report.pdf"])
+def test_a_report_that_can_go_nowhere_stops_the_run_before_it_starts(cli: Cli, shop: Shop, place: str) -> None:
+    done = cli("run", *shop.ends, *REQUEST, "--report", place)
+    assert done.code == 1
+    assert place in done.err
+    assert "prepare" not in done.err
+
+
 def test_reports(cli: Cli, shop: Shop, tmp_path: Path) -> None:
     paths = [tmp_path / f"report{suffix}" for suffix in (".html", ".md", ".json")]
     files = [o for path in paths for o in ("--report", path)]

@@ -1,0 +1,97 @@
+"""The report of a run, where Airflow's users find it: files at a place of theirs, and a page that Airflow itself shows.
+
+Files go through Airflow's ObjectStoragePath, so that `s3://aws_default@bucket/folder` means what it means everywhere
+else in Airflow. The page travels as an XCom of `finish`, compressed, because the API server that shows it has neither
+the DAG's plan nor the right to read whatever path an XCom may name. Nothing here fails a run whose copy is proven.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import ObjectStoragePath
+
+from airflow_subset_provider.core.errors import Fault, RequestError
+from airflow_subset_provider.core.plan import Plan
+from airflow_subset_provider.core.report import Report
+
+PAGE = "report_page"
+FILES = "report_files"
+LARGEST_PAGE = 64_000_000  # bytes; a thousand tables' page has one
+
+
+def check(place: str) -> None:
+    """Make sure before the run that a report can go there, as far as can be told without writing.
+
+    Raises:
+        RequestError: it cannot.
+    """
+    from airflow_subset_provider.core import report_page
+
+    if not place:
+        return
+    if "://" not in place and not Path(place).is_absolute():
+        advice = "Use an absolute path, or the URL of an object store: each task has a working directory of its own."
+        raise RequestError(Fault("is a relative path", f"report {place!r}", advice))
+    report_page.files(_path(place))
+
+
+def _path(place: str) -> ObjectStoragePath:
+    try:
+        path = ObjectStoragePath(place)
+        _ = path.fs  # finds the protocol's library and the connection
+    except Exception as error:  # each provider says in its own way what it misses
+        advice = "Install the provider of that object store, and name a connection of it: s3://aws_default@bucket/x."
+        raise RequestError(Fault(f"cannot be opened: {error}", f"report {place!r}", advice)) from error
+    return path
+
+
+def leave(report: Report, plan: Plan, place: str, ti: Any, log: logging.Logger) -> None:
+    """Write the report's files, if a place was named, and leave the page for Airflow to show."""
+    from airflow_subset_provider.core import report_page
+
+    with _no_reason_to_fail("written", log):
+        ti.xcom_push(PAGE, packed(report_page.html(report, plan)))
+    if place:
+        with _no_reason_to_fail(f"written to {place}", log):
+            written = [str(file) for file in report_page.write(report, plan, _path(place))]
+            ti.xcom_push(FILES, written)
+            log.info("Report: %s", ", ".join(written))
+
+
+@contextmanager
+def _no_reason_to_fail(what: str, log: logging.Logger) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        log.warning("The copy is proven, but its report could not be %s: %s", what, error)
+        log.debug("The report", exc_info=True)
+
+
+def packed(page: str) -> str:
+    """As an XCom holds it."""
+    return base64.b64encode(zlib.compress(page.encode(), 9)).decode()
+
+
+def unpacked(value: object) -> str:
+    """What `packed` packed.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if not isinstance(value, str):
+        raise ValueError("not text")
+    inflate = zlib.decompressobj()
+    try:
+        page = inflate.decompress(base64.b64decode(value, validate=True), LARGEST_PAGE)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    if not inflate.eof:
+        raise ValueError("cut short, or too long")
+    return page.decode()
