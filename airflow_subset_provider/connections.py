@@ -54,13 +54,14 @@ def endpoint(conn_id: str) -> Endpoint:
     Raises:
         EndpointError: there is no such connection, or none of a supported type.
     """
-    conn_type = _conn_type(conn_id)
-    if conn_type not in _KINDS:
+    found = _connection(conn_id)
+    if found.conn_type not in _KINDS:
         kinds = ", ".join(sorted(_KINDS))
+        kind = found.conn_type or ""
         raise EndpointError(
-            Fault(f"its type is {conn_type!r}", f"connection {conn_id!r}", f"Supported connection types: {kinds}.")
+            Fault(f"its type is {kind!r}", f"connection {conn_id!r}", f"Supported connection types: {kinds}.")
         )
-    return _KINDS[conn_type](conn_id)
+    return _KINDS[found.conn_type](conn_id, found)
 
 
 def address(conn_id: str) -> Address:
@@ -71,10 +72,6 @@ def address(conn_id: str) -> Address:
     if not host or "/" in host:  # none, or a directory in its place: the driver takes a socket of this machine
         host = "localhost"
     return Address(kind, f"[{host}]" if ":" in host else host, found.port or port, found.schema or "")
-
-
-def _conn_type(conn_id: str) -> str:
-    return _connection(conn_id).conn_type or ""
 
 
 def _connection(conn_id: str) -> Any:
@@ -93,19 +90,22 @@ def _unknown(conn_id: str) -> Fault:
     )
 
 
-def _postgres(conn_id: str) -> Endpoint:
+# The hooks are given the connection that was looked up: each look-up is a request to Airflow's API server.
+
+
+def _postgres(conn_id: str, found: Any) -> Endpoint:
     from airflow.providers.postgres.hooks.postgres import PostgresHook
     from psycopg.rows import tuple_row
 
     def connect() -> Any:
-        connection: Any = PostgresHook(postgres_conn_id=conn_id).get_conn()
+        connection: Any = PostgresHook(postgres_conn_id=conn_id, connection=found).get_conn()
         connection.row_factory = tuple_row  # the connection's `cursor` extra may have asked for another one
         return connection
 
     return Endpoint("postgresql", connect, conn_id)
 
 
-def _mysql(conn_id: str) -> Endpoint:
+def _mysql(conn_id: str, found: Any) -> Endpoint:
     try:
         from airflow.providers.mysql.hooks.mysql import MySqlHook
     except ImportError as error:
@@ -116,7 +116,7 @@ def _mysql(conn_id: str) -> Endpoint:
         ) from error
 
     def connect() -> Any:
-        connection: Any = MySqlHook(mysql_conn_id=conn_id, local_infile=True).get_conn()
+        connection: Any = MySqlHook(mysql_conn_id=conn_id, connection=found, local_infile=True).get_conn()
         if not type(connection).__module__.startswith("MySQLdb"):
             advice = "Remove `client` from the connection's extras, or set it to mysqlclient."
             raise EndpointError(Fault("it asks for another driver than mysqlclient", f"connection {conn_id!r}", advice))
@@ -125,4 +125,4 @@ def _mysql(conn_id: str) -> Endpoint:
     return Endpoint("mysql", connect, conn_id)
 
 
-_KINDS: dict[str, Callable[[str], Endpoint]] = {"mysql": _mysql, "postgres": _postgres, "postgresql": _postgres}
+_KINDS: dict[str, Callable[[str, Any], Endpoint]] = {"mysql": _mysql, "postgres": _postgres, "postgresql": _postgres}

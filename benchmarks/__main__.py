@@ -1,13 +1,14 @@
-"""`python -m benchmarks [memory|throughput|depth|planning|parsing …]`: all of them without a name."""
+"""`python -m benchmarks [parsing|overhead|planning …]`: all of them without a name."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import depth, memory, parsing, planning, throughput
+from benchmarks import depth, memory, overhead, parsing, planning, throughput
 
 ALL = {
     "parsing": parsing.main,
+    "overhead": overhead.main,
     "planning": planning.main,
     "depth": depth.main,
     "throughput": throughput.main,

@@ -44,13 +44,15 @@ kill -s KILL 0
 class Standalone:
     """A running Airflow; leave its context to stop it."""
 
-    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(self, environment: Mapping[str, str], log: Path, parallelism: int = 4) -> None:
         """Start it.
 
         Args:
             environment: with AIRFLOW_HOME, connections and the like.
             log: the file that takes all components' output.
+            parallelism: how many tasks may run at once.
         """
+        self._parallelism = parallelism
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self._log = log
@@ -74,7 +76,7 @@ class Standalone:
             "AIRFLOW__API__WORKERS": "1",
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.address}/execution/",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-            "AIRFLOW__CORE__PARALLELISM": "4",
+            "AIRFLOW__CORE__PARALLELISM": str(self._parallelism),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
         }
