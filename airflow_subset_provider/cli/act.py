@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from airflow_subset_provider.cli import progress, show
-from airflow_subset_provider.cli.options import Request, Source, Target, takes
+from airflow_subset_provider.cli.options import Consistent, Request, Source, Target, takes
 from airflow_subset_provider.core.engines.base import Endpoint
 from airflow_subset_provider.core.errors import Fault, RequestError
 from airflow_subset_provider.core.plan import Plan
@@ -41,6 +41,7 @@ def run(
         OnDrift | None,
         typer.Option(help="When the source's schema is no longer the catalog's: stop, or go on if that is harmless."),
     ] = None,
+    consistent: Consistent = None,
     report: Annotated[
         list[str] | None,
         typer.Option(
@@ -82,7 +83,7 @@ def run(
     expected = _expected(plan, here) if console.is_terminal else {}
     with progress.shown(console, expected, components, quiet or verbose) as listener:
         one.watch = listener.watch
-        done = parallel.subset(one, listener, jobs)
+        done = parallel.subset(one, listener, jobs, request.consistent(consistent))
     for place in places:
         report_page.write(done, plan, place)
     show.report(done)

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from airflow_subset_provider.cli import show, spec_file
-from airflow_subset_provider.cli.options import Output, Request, Schemas, Source, read_catalog, takes, write
+from airflow_subset_provider.cli.options import Consistent, Output, Request, Schemas, Source, read_catalog, takes, write
 from airflow_subset_provider.core.errors import Fault, RequestError
 
 
@@ -48,6 +48,7 @@ def plan(
     suggest: Annotated[
         bool, typer.Option("--suggest", help="Look for missing indexes, undeclared foreign keys and large tables.")
     ] = False,
+    consistent: Consistent = None,
     output: Output = None,
 ) -> None:
     """Show what a run would copy: which tables, in what order, why, and about how many rows.
@@ -68,7 +69,7 @@ def plan(
         return
     with ExitStack() as stack:
         live = end and stack.enter_context(engines.get(end.engine).source(end, "airflow_subset plan"))
-        found = previewing.preview(built, live or None, exactly=exact)
+        found = previewing.preview(built, live or None, exactly=exact, consistent=request.consistent(consistent))
         hints = suggestions.suggest(built, found, live or None) if suggest else ()
     if format_ is Format.SVG:
         write(picture.svg(built, {t: str(p.rows) for t, p in zip(built.tables, found.tables, strict=True)}), output)

@@ -98,6 +98,14 @@ Schemas = Annotated[
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", dir_okay=False, metavar="FILE", help="Where to write; default: stdout.")
 ]
+Consistent = Annotated[
+    bool | None,
+    typer.Option(
+        "--consistent/--no-consistent",
+        help="Whether the copy is the source at one point in time.",
+        show_default="where the source can show it",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -177,6 +185,10 @@ class Request:
             "catalog": None if self.catalog is None else str(self.catalog),
         }
         return spec_file.SpecFile.of(**fields | {name: value for name, value in said.items() if value})
+
+    def consistent(self, said: bool | None) -> bool | None:
+        """What the option says, else the file."""
+        return self.file.consistent if said is None else said
 
     @property
     def wanted(self) -> Spec:

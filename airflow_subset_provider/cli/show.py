@@ -68,6 +68,7 @@ def plan(out: Console, preview: Preview, suggestions: Iterable[Suggestion] = ())
         out.print(_cycle(cycle, short), soft_wrap=True)
     _warnings(out, preview.warnings)
     _suggestions(out, suggestions)
+    out.print(f"guarantee: {preview.guarantee}", soft_wrap=True)
     out.print(_sums(preview), soft_wrap=True)
 
 
@@ -188,6 +189,7 @@ def report(done: Report) -> None:
         f"{proven} of {len(done.keys)} foreign keys proven by the server",
         soft_wrap=True,
     )
+    out.print(f"guarantee: {done.guarantee}", soft_wrap=True)
 
 
 def _table(*columns: str) -> Table:

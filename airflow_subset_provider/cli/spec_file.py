@@ -12,7 +12,7 @@ from typing import Any
 from airflow_subset_provider.core.errors import Fault, RequestError
 from airflow_subset_provider.core.spec import OnDrift, RelationSpec, Spec
 
-BEYOND = ("catalog", "replace_existing", "create_schema", "on_drift")
+BEYOND = ("catalog", "replace_existing", "create_schema", "on_drift", "consistent")
 
 
 class SpecFile(Spec):
@@ -23,12 +23,14 @@ class SpecFile(Spec):
         replace_existing: the target's tables may be emptied even if no subset run filled them.
         create_schema: make the target's tables where there are none.
         on_drift: when the source's schema is no longer the catalog's: "fail", or "warn" and go on if that is harmless.
+        consistent: whether the copy is the source at one point in time; null: where the source can show it (Postgres).
     """
 
     catalog: str | None = None
     replace_existing: bool = False
     create_schema: bool = False
     on_drift: OnDrift = OnDrift.FAIL
+    consistent: bool | None = None
 
     @property
     def request(self) -> Spec:

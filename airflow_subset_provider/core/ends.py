@@ -16,10 +16,14 @@ class Ends:
     Args:
         schema: what the target's tables are known by.
         purpose: shown in both servers' lists of sessions.
+        exported: the state of the source that every session reads; None: each its own.
     """
 
-    def __init__(self, source: Endpoint, target: Endpoint, schema: Schema, purpose: str) -> None:
+    def __init__(
+        self, source: Endpoint, target: Endpoint, schema: Schema, purpose: str, exported: str | None = None
+    ) -> None:
         """Nothing is opened yet."""
+        self._exported = exported
         self._source_end, self._target_end = source, target
         self._schema, self._purpose = schema, purpose
         self._open: list[Session] = []
@@ -35,6 +39,8 @@ class Ends:
             engines.get(self._source_end.engine).source(self._source_end, self._purpose) as source,
             self._noted(source),
         ):
+            if self._exported is not None:
+                source.read_from(self._exported)
             yield source
 
     @contextmanager

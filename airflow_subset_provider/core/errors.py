@@ -88,6 +88,10 @@ class IntegrityError(SubsetError):
     """The copy does not hold together; the message names the foreign keys and how many rows dangle."""
 
 
+class SnapshotError(SubsetError):
+    """The state of the source that a run reads can be read no more: the session that held it has ended."""
+
+
 class RetryableError(SubsetError):
     """A lost connection, a deadlock, a lock timeout: the same step may succeed when tried again."""
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from queue import SimpleQueue
 from typing import Protocol
 
+from airflow_subset_provider.core import snapshot
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.report import Report
 from airflow_subset_provider.core.run import Run
@@ -37,29 +38,39 @@ class Listener(Protocol):
 Work = Callable[[Run, Component], dict[TableName, Stats]]
 
 
-def subset(run: Run, listener: Listener, jobs: int = 1) -> Report:
+def subset(run: Run, listener: Listener, jobs: int = 1, consistent: bool | None = None) -> Report:
     """All steps of the run, at most `jobs` components at a time.
+
+    Args:
+        consistent: whether the copy is the source at one point in time; None: where the source can show it.
 
     Raises:
         SubsetError: see the steps; whatever happened, `release` has put back what was suspended.
     """
     started = time.time()
+    snapshot.wanted(run.source.engine, consistent)
     listener.phase("prepare")
     drifted = run.prepare()
     try:
-        with _crew(run, jobs) as crew:
-            listener.phase("extract")
-            _each(crew, run.plan.extracts, run.plan.graph.edges, Run.extract, listener)
-            listener.phase("references")
-            if run.plan.may_ban:
-                run.settle()
-            else:
-                upwards = ((child, parent) for parent, child in run.plan.graph.edges)
-                _each(crew, run.plan.closures, upwards, Run.refer, listener)
-        listener.phase("finish")
-        return run.finish(started, drifted)
+        with snapshot.shared(run.source, run.purpose, consistent, run.log) as exported:
+            one = run.reading(exported)
+            _copy(one, listener, jobs)
+            listener.phase("finish")
+            return one.finish(started, drifted)
     finally:
         run.release()
+
+
+def _copy(run: Run, listener: Listener, jobs: int) -> None:
+    with _crew(run, jobs) as crew:
+        listener.phase("extract")
+        _each(crew, run.plan.extracts, run.plan.graph.edges, Run.extract, listener)
+        listener.phase("references")
+        if run.plan.may_ban:
+            run.settle()
+        else:
+            upwards = ((child, parent) for parent, child in run.plan.graph.edges)
+            _each(crew, run.plan.closures, upwards, Run.refer, listener)
 
 
 @contextmanager

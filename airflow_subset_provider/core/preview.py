@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from airflow_subset_provider.core import estimate, exact
+from airflow_subset_provider.core import estimate, exact, snapshot
 from airflow_subset_provider.core.engines.base import Source
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.plan import Plan, Sample
@@ -89,6 +89,7 @@ class Preview:
 
     Attributes:
         exact: all numbers of kept rows are counted.
+        guarantee: of what state of the source a run's copy is.
     """
 
     fingerprint: str
@@ -96,6 +97,7 @@ class Preview:
     cycles: tuple[CyclePreview, ...]
     warnings: tuple[str, ...]
     exact: bool
+    guarantee: str
 
     @property
     def copied(self) -> tuple[TablePreview, ...]:
@@ -107,12 +109,15 @@ class Preview:
         return {"preview_version": PREVIEW_VERSION, **asdict(self)}
 
 
-def preview(plan: Plan, source: Source | None = None, *, exactly: bool = False) -> Preview:
+def preview(
+    plan: Plan, source: Source | None = None, *, exactly: bool = False, consistent: bool | None = None
+) -> Preview:
     """Look at a plan.
 
     Args:
         source: asked for estimates; None for what the catalog knows.
         exactly: count the rows on the source, by reading the keys of all that would be copied.
+        consistent: whether a run's copy is to be the source at one point in time (`snapshot.wanted`).
     """
     rows = counted(plan, source) if exactly and source else estimated(plan, source)
     tables = (
@@ -126,6 +131,7 @@ def preview(plan: Plan, source: Source | None = None, *, exactly: bool = False) 
         cycles(plan),
         plan.warnings,
         exactly and source is not None,
+        snapshot.guarantee(snapshot.wanted(plan.schema.dialect, consistent)),
     )
 
 

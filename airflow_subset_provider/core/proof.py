@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from airflow_subset_provider.core import plan as planning
@@ -67,7 +68,9 @@ class Proof:
     def _null(self) -> None:
         integrity = Integrity(self.plan, self.source, self.target)
         for table in filter(integrity.nullable, self.plan.copied):
-            with holding(self.target, self.tally.run) as state:
+            # A loose key's values are looked up in the source: in the state that the rows are from.
+            loose = any(is_loose(r.key) for r in integrity.nullable(table))
+            with holding(self.target, self.tally.run) as state, self.source.snapshot() if loose else nullcontext():
                 nulled = integrity.null(table)
                 if nulled:
                     before = state.stats(self.tally.run).get(table, Stats())

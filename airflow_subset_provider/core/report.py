@@ -6,11 +6,19 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from airflow_subset_provider.core import snapshot
+
 REPORT_VERSION = 1
-GUARANTEE = (
-    "Not one point in time: each component's rows are from one state of the source, those of different components from "
-    "different ones. Where rows changed in between, the references were healed, so none dangles."
+ONE_POINT = f"{snapshot.ONE_POINT.capitalize()}: all rows are from one state of the source."
+OWN_TIMES = (
+    f"{snapshot.OWN_TIMES.capitalize()}: each component's rows are from one state of the source, those of different "
+    "components from different ones. Where rows changed in between, the references were healed, so none dangles."
 )
+
+
+def guarantee(one: bool) -> str:
+    """What a report says of the copy, in full: the words of `snapshot.guarantee`, and what they mean."""
+    return ONE_POINT if one else OWN_TIMES
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ class Report:
     warnings: tuple[str, ...]
     sequences: int
     seconds: float
-    guarantee: str = GUARANTEE
+    guarantee: str = OWN_TIMES
 
     @property
     def dangling(self) -> int:

@@ -15,7 +15,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from airflow_subset_provider.core import checks, engines, graph, select
+from airflow_subset_provider.core import checks, engines, graph, select, snapshot
 from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.bans import Settlement
 from airflow_subset_provider.core.ends import Ends
@@ -25,7 +25,7 @@ from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.integrity import Integrity
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.proof import Proof, put_back
-from airflow_subset_provider.core.report import KeyReport, Report, TableReport
+from airflow_subset_provider.core.report import KeyReport, Report, TableReport, guarantee
 from airflow_subset_provider.core.schema import Schema, TableName
 from airflow_subset_provider.core.spec import OnDrift, Rule, Spec
 from airflow_subset_provider.core.state import State, Stats, batches, holding
@@ -64,6 +64,7 @@ class Run:
         log: where progress goes.
         fresh: the plan was just made from this source, so that drift need not be looked for.
         watch: is told of a table under way, several times a second; `log` only every few seconds.
+        exported: the name of the source's state that every step reads (`snapshot`); None: each step its own.
     """
 
     plan: Plan
@@ -77,11 +78,17 @@ class Run:
     log: logging.Logger = log
     fresh: bool = False
     watch: Callable[[TableName, Moved], None] | None = None
+    exported: str | None = None
     ends: Ends = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Bind the two ends."""
-        self.ends = Ends(self.source, self.target, self.plan.schema, f"airflow_subset {self.key}")
+        self.ends = Ends(self.source, self.target, self.plan.schema, self.purpose, self.exported)
+
+    @property
+    def purpose(self) -> str:
+        """What both servers' lists of sessions show."""
+        return f"airflow_subset {self.key}"
 
     @property
     def tally(self) -> Tally:
@@ -91,6 +98,21 @@ class Run:
     def cancel(self) -> None:
         """Stop what both servers are doing for this run's open step; safe from a signal handler or another thread."""
         self.ends.cancel()
+
+    def reading(self, exported: str | None) -> Run:
+        """This run, all its later steps reading the source's state of that name; None: each its own.
+
+        `prepare` looked at the source before that state was held, so the schema is looked at once more.
+
+        Raises:
+            SnapshotError: nobody holds that state.
+            DriftError: its schema is not the plan's.
+        """
+        run = replace(self, exported=exported)
+        if exported is not None and not self.fresh:
+            with run.ends.source() as source, source.snapshot():
+                checks.check_drift(self.plan, source.reflect(self.plan.schema.schemas), self.on_drift)
+        return run
 
     # -- prepare
 
@@ -311,6 +333,7 @@ class Run:
             warnings=(*warnings, *self.plan.warnings),
             sequences=sequences,
             seconds=round(seconds, 3),
+            guarantee=guarantee(self.exported is not None),
         )
 
     # -- release
@@ -338,11 +361,13 @@ def subset(
     create_schema: bool = False,
     on_drift: OnDrift = OnDrift.FAIL,
     key: str = "run",
+    consistent: bool | None = None,
 ) -> Report:
     """Run all steps in a row.
 
     Args:
         schema: the source's schema, as reflected before; None to reflect now.
+        consistent: whether the copy is the source at one point in time; None: where the source can show it.
 
     Raises:
         SubsetError: see the steps.
@@ -359,17 +384,20 @@ def subset(
         on_drift=on_drift,
         fresh=schema is None,
     )
+    snapshot.wanted(source.engine, consistent)
     drifted = run.prepare()
     try:
-        with run.ends.kept():
-            for component in run.plan.extracts:
-                run.extract(component)
-            if run.plan.may_ban:
-                run.settle()
-            else:
-                for component in run.plan.closures:
-                    run.refer(component)
-        return run.finish(started, drifted)
+        with snapshot.shared(source, run.purpose, consistent, run.log) as exported:
+            one = run.reading(exported)
+            with one.ends.kept():
+                for component in one.plan.extracts:
+                    one.extract(component)
+                if one.plan.may_ban:
+                    one.settle()
+                else:
+                    for component in one.plan.closures:
+                        one.refer(component)
+            return one.finish(started, drifted)
     finally:
         run.release()
 

@@ -138,7 +138,7 @@ def test_reports(cli: Cli, shop: Shop, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     html, markdown, shape = paths[0].read_text(), paths[1].read_text(), json.loads(paths[2].read_text())
     assert shape["report_version"] == 1
-    assert shape["guarantee"].startswith("Not one point in time")
+    assert shape["guarantee"].startswith("One point in time")
     assert "<svg" in html
     assert "public.orders(customer_id)" in html
     assert "customer(referrer_id) -&gt; public.customer" in html

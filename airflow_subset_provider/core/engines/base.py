@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import sqlalchemy as sa
 
-from airflow_subset_provider.core.errors import Fault
+from airflow_subset_provider.core.errors import EndpointError, Fault
 from airflow_subset_provider.core.schema import Column, Schema, Table, TableName
 from airflow_subset_provider.core.sql import Condition, Tables
 
@@ -160,7 +160,24 @@ class Source(Session):
 
     @abstractmethod
     def snapshot(self) -> AbstractContextManager[None]:
-        """Everything read inside is read from one state of the database."""
+        """Everything read inside is read from one state of the database: after `read_from`, from that one."""
+
+    # -- one state for several sessions: for an engine whose entry in the registry says that it shares snapshots
+
+    def export_snapshot(self) -> AbstractContextManager[str]:
+        """Hold one state of the database: the name by which others read it, as long as the context is open."""
+        raise self._cannot_share()
+
+    def read_from(self, exported: str) -> None:
+        """Let `snapshot` be the state that another session of this server exported.
+
+        Raises:
+            SnapshotError: from then on by every `snapshot`, once that session has ended.
+        """
+        raise self._cannot_share()
+
+    def _cannot_share(self) -> EndpointError:
+        return EndpointError(Fault("this server cannot show one state to several sessions", self.label))
 
     @abstractmethod
     def clause_faults(self, table: TableName, clause: str, where: str) -> list[Fault]:

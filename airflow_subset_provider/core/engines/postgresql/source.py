@@ -7,13 +7,14 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
 from airflow_subset_provider.core.engines.base import PAGE, Source, Statement
+from airflow_subset_provider.core.engines.postgresql import snapshot
 from airflow_subset_provider.core.engines.postgresql.catalog import ROOTS
 from airflow_subset_provider.core.engines.postgresql.session import PostgresSession, raw, translated
 from airflow_subset_provider.core.errors import EndpointError, Fault
@@ -50,11 +51,23 @@ EXPLAIN = "EXPLAIN "
 class PostgresSource(PostgresSession, Source):
     """A read-only session."""
 
+    exported: str | None = None
+
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """One REPEATABLE READ transaction."""
         with translated(self.label), self.connection.transaction():
+            if self.exported is not None:
+                snapshot.take(self.connection, self.exported, self.label)
             yield
+
+    def export_snapshot(self) -> AbstractContextManager[str]:
+        """By pg_export_snapshot."""
+        return snapshot.held(self.connection, self.label)
+
+    def read_from(self, exported: str) -> None:
+        """By SET TRANSACTION SNAPSHOT."""
+        self.exported = exported
 
     def clause_faults(self, table: TableName, clause: str, where: str) -> list[Fault]:
         """Let the server analyse the clause bare and in brackets: only one whole boolean expression passes both.
