@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import ClassVar
 
 from airflow_subset_provider.core.engines.base import Endpoint, Engine, Flavour
-from airflow_subset_provider.core.engines.postgresql.session import PostgresFlavour, translated
+from airflow_subset_provider.core.engines.postgresql.session import PostgresFlavour, prepare_session, translated
 from airflow_subset_provider.core.engines.postgresql.source import PostgresSource
-from airflow_subset_provider.core.engines.postgresql.target import PostgresTarget, prepare_session
+from airflow_subset_provider.core.engines.postgresql.target import PostgresTarget
 
 READ_ONLY = """
 SET default_transaction_read_only = on; SET default_transaction_isolation = 'repeatable read'; SET row_security = off

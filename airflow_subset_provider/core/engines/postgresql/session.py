@@ -48,6 +48,21 @@ FROM pg_type t JOIN pg_enum e ON e.enumtypid = t.oid GROUP BY t.oid
 """
 
 
+# Both ends must write and read the same text for the same value. Compiling a plan of fifty CTEs (jit) took 3.8 s where
+# running it takes 0.03 s.
+SETTINGS = """
+SET client_encoding = 'UTF8'; SET standard_conforming_strings = on; SET DateStyle = 'ISO';
+SET IntervalStyle = 'postgres'; SET lc_monetary = 'C'; SET extra_float_digits = 1; SET bytea_output = 'hex';
+SET xmloption = 'content';
+SET lock_timeout = '60s'; SET idle_in_transaction_session_timeout = 0; SET jit = off
+"""
+
+
+def prepare_session(connection: psycopg.Connection[TupleRow]) -> None:
+    """The settings of both ends, in one round trip."""
+    connection.execute(SETTINGS)
+
+
 @contextmanager
 def translated(label: str) -> Iterator[None]:
     """The driver's errors as this package's own, without the server's DETAIL and CONTEXT: they quote rows."""

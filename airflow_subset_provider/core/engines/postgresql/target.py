@@ -1,4 +1,4 @@
-"""The writing end on Postgres: loads, temporary key tables, and what is put out of force during a run.
+"""The writing end on Postgres: checks, the schema, and what is put out of force during a run.
 
 Foreign keys are dropped and added again (the owner may; a superuser too): 1M rows with three keys load in 1.9 s plus
 1.6 s of validation, against 22 s with the keys in force. Triggers are disabled, so that nothing else is written.
@@ -7,20 +7,16 @@ Foreign keys are dropped and added again (the owner may; a superuser too): 1M ro
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
 
 import psycopg
-import sqlalchemy as sa
-from psycopg.rows import TupleRow
 
-from airflow_subset_provider.core.engines.base import PAGE, Moved, Progress, Source, Statement, Suspended, Target
-from airflow_subset_provider.core.engines.postgresql.copy import copy_in, copy_out
-from airflow_subset_provider.core.engines.postgresql.session import PostgresSession, raw, translated
+from airflow_subset_provider.core.engines.base import Source, Suspended, Target
+from airflow_subset_provider.core.engines.postgresql import fit
+from airflow_subset_provider.core.engines.postgresql.session import prepare_session, raw, translated
+from airflow_subset_provider.core.engines.postgresql.store import PostgresStore, other_end
 from airflow_subset_provider.core.errors import Fault
-from airflow_subset_provider.core.schema import Column, Schema, Table, TableName
-from airflow_subset_provider.core.sql import ServerType, Tables, quoted
+from airflow_subset_provider.core.schema import Table, TableName
 
 WRITABLE = """
 SELECT n.nspname, c.relname,
@@ -83,115 +79,11 @@ ORDER BY 1, 2
 
 IN_FORCE = "SELECT FROM pg_constraint WHERE conrelid = %(table)s::regclass AND conname = %(name)s AND contype = 'f'"
 
-TYPES = """
-SELECT attname, format_type(atttypid, NULL) FROM pg_attribute
-WHERE attrelid = %(table)s::regclass AND attnum > 0 AND NOT attisdropped
-"""
 
-# Implicit casts lose nothing, but for those to a float of fewer digits, and to a time zone that nobody named.
-WIDER = """
-SELECT to_regtype(%(a)s) = to_regtype(%(b)s) OR EXISTS (
-    SELECT FROM pg_cast WHERE castsource = to_regtype(%(a)s) AND casttarget = to_regtype(%(b)s) AND castcontext = 'i'
-    AND NOT (casttarget = 'float4'::regtype AND castsource <> 'int2'::regtype)
-    AND NOT (casttarget = 'float8'::regtype AND castsource IN ('int8'::regtype, 'numeric'::regtype))
-    AND casttarget NOT IN ('timestamptz'::regtype, 'timetz'::regtype))
-"""
+class PostgresTarget(PostgresStore, Target):
+    """A writing session, all of it."""
 
-
-class PostgresTarget(PostgresSession, Target):
-    """A writing session."""
-
-    def __init__(self, connection: psycopg.Connection[TupleRow], label: str) -> None:
-        """Take over an open connection; `tables` is set by whoever knows the schema."""
-        super().__init__(connection, label)
-        self.tables = Tables(Schema("postgresql", (), ()))
-        self._types: dict[TableName, tuple[str, ...]] = {}
-        self._enums: tuple[dict[str, list[str]], dict[str, list[str]]] | None = None
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """One server transaction."""
-        with translated(self.label), self.connection.transaction():
-            yield
-
-    savepoint = transaction  # psycopg nests: a block inside a block is a savepoint
-
-    def execute(self, statement: Statement | str) -> int:
-        """Run it."""
-        with translated(self.label):
-            return max(0, self.connection.execute(raw(self.compile(statement))).rowcount)
-
-    def pages(self, statement: sa.Select[Any], size: int = PAGE) -> Iterator[list[tuple[str, ...]]]:
-        """By a server-side cursor, which keeps the snapshot it was opened with."""
-        with translated(self.label), self.connection.cursor(name=f"subset_{id(statement)}") as cursor:
-            cursor.execute(raw(self.compile(statement)))
-            while page := cursor.fetchmany(size):
-                yield page
-
-    def load(self, source: Source, statement: Statement | str, table: Table, progress: Progress | None = None) -> Moved:
-        """COPY to COPY, binary where every type allows it."""
-        return self._copy(source, source.compile(statement), table, self._named(table.name), progress)
-
-    def _copy(self, source: Source, statement: str, table: Table, into: str, progress: Progress | None = None) -> Moved:
-        form = " WITH (FORMAT binary)" if self._binary(table) else ""
-        columns = ", ".join(self._quoted(c.name) for c in table.copied)
-        into += f" ({columns})" if columns else ""  # a table without columns has rows all the same
-        buffers = copy_out(_session(source).connection, f"COPY ({statement}) TO STDOUT{form}")
-        with translated(f"{source.label} → {self.label}, {table.name}"):
-            return copy_in(self.connection, f"COPY {into} FROM STDIN{form}", buffers, progress)
-
-    def load_missing(self, source: Source, statement: Statement | str, table: Table, key: Sequence[str]) -> Moved:
-        """Through a temporary table of the same columns."""
-        into, columns = self._named(table.name), ", ".join(self._quoted(c.name) for c in table.copied)
-        same = " AND ".join(f"t.{self._quoted(c)} = s.{self._quoted(c)}" for c in key)
-        stage, only = "pg_temp.subset_stage", "ONLY " if table.inherited else ""
-        self.execute(f"CREATE TEMP TABLE subset_stage ON COMMIT DROP AS SELECT {columns} FROM {into} WITH NO DATA")
-        moved = self._copy(source, source.compile(statement), table, stage)
-        rows = self.execute(
-            f"INSERT INTO {into} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {stage} s "
-            f"WHERE NOT EXISTS (SELECT 1 FROM {only}{into} t WHERE {same})"
-        )
-        self.execute(f"DROP TABLE {stage}")
-        return Moved(rows, moved.bytes, moved.seconds)
-
-    def keep(self, name: str, columns: Sequence[Column], pages: Iterable[list[tuple[str, ...]]]) -> sa.TableClause:
-        """Filled by one COPY a page: between pages the connection is free to fetch the next."""
-        spec = ", ".join(f"{self._quoted(c.name)} {c.type}" for c in columns)
-        self.execute(f"DROP TABLE IF EXISTS pg_temp.{self._quoted(name)}")
-        self.execute(f"CREATE TEMP TABLE {self._quoted(name)} ({spec}) ON COMMIT DROP")
-        for page in pages:
-            self._write(name, page)
-        self.execute(f"ANALYZE pg_temp.{self._quoted(name)}")
-        made = (sa.column(quoted(c.name), ServerType(c.type)) for c in columns)
-        return sa.table(quoted(name), *made, schema="pg_temp")
-
-    def _write(self, name: str, page: list[tuple[str, ...]]) -> None:
-        with (
-            translated(self.label),
-            self.connection.cursor() as cursor,
-            cursor.copy(raw(f"COPY pg_temp.{self._quoted(name)} FROM STDIN")) as copy,
-        ):
-            for row in page:
-                copy.write_row(row)
-
-    def stage(self, name: str, statement: sa.Select[Any]) -> sa.TableClause:
-        """CREATE TEMP TABLE AS."""
-        self.execute(f"DROP TABLE IF EXISTS pg_temp.{self._quoted(name)}")
-        self.execute(f"CREATE TEMP TABLE {self._quoted(name)} ON COMMIT DROP AS {self.compile(statement)}")
-        self.execute(f"ANALYZE pg_temp.{self._quoted(name)}")
-        return sa.table(
-            quoted(name), *(sa.column(str(c.key), c.type) for c in statement.selected_columns), schema="pg_temp"
-        )
-
-    def _binary(self, table: Table) -> bool:
-        """Binary form needs portable types, and the same ones on this side."""
-        if not all(c.binary for c in table.copied):
-            return False
-        if table.name not in self._types:
-            with self.spelled_out():
-                found = dict(self.query(TYPES, {"table": self._named(table.name)}))
-            self._types[table.name] = tuple(found.get(c.name, "") for c in table.copied)
-        return self._types[table.name] == tuple(_bare(c.type) for c in table.copied)
+    _enums: fit.Enums | None = None
 
     # -- checks
 
@@ -265,43 +157,13 @@ class PostgresTarget(PostgresSession, Target):
         ]
 
     def type_faults(self, wanted: Table, found: Table, source: Source) -> list[Fault]:
-        """Each column of the source must find one that takes its values, and no other may insist on a value."""
-        faults = []
-        for column in wanted.copied:
-            mine = found.column(column.name)
-            where = f"{self.label}, {wanted.name}.{column.name}"
-            if mine is None:
-                faults.append(Fault(f"the target has no such column (source: {column.type})", where, "Add it."))
-            elif mine.generated:
-                faults.append(Fault("the target generates this column, the source does not", where))
-            elif mine.type != column.type and not self._takes(column.type, mine.type):
-                faults.append(
-                    Fault(f"the target's type is {mine.type}, the source's {column.type}", where, "Alter it.")
-                )
-            elif lacking := self._lacking(column.type, mine.type, source):
-                faults.append(
-                    Fault(f"the target's {mine.type} lacks {', '.join(lacking)}", where, "ALTER TYPE … ADD VALUE.")
-                )
-        names = {c.name for c in wanted.columns}
-        faults += [
-            Fault("the source has no such column, and it needs a value", f"{self.label}, {found.name}.{c.name}")
-            for c in found.copied
-            if c.name not in names and not c.nullable and not c.default
-        ]
-        return faults
-
-    def _takes(self, given: str, mine: str) -> bool:
-        if _bare(given) == _bare(mine):
-            return "(" not in mine or _fits(given, mine)
-        return "(" not in mine and bool(self.query(WIDER, {"a": given, "b": mine})[0][0])
-
-    def _lacking(self, given: str, mine: str, source: Source) -> list[str]:
-        """Values of the source's enum that the target's does not have."""
+        """By the types' names, and by this server's casts."""
         if self._enums is None:
-            self._enums = (_session(source).enums(), self.enums())
-        theirs, ours = self._enums
-        known = ours.get(mine.removesuffix("[]"))
-        return [repr(v) for v in theirs.get(given.removesuffix("[]"), ()) if known is not None and v not in known]
+            self._enums = (other_end(source).enums(), self.enums())
+        return fit.faults(wanted, found, self.label, self._enums, self._casts)
+
+    def _casts(self, given: str, mine: str) -> bool:
+        return bool(self.query(fit.WIDER, {"a": given, "b": mine})[0][0])
 
     def create_schema(self, dump: str, source: Source, schemas: Sequence[str]) -> None:
         """Run the dump in the transaction under way."""
@@ -334,11 +196,11 @@ class PostgresTarget(PostgresSession, Target):
         """Drop foreign keys, disable triggers."""
         for item in items:
             how = "DISABLE TRIGGER" if item.kind == "triggers" else "DROP CONSTRAINT"
-            self.execute(f"ALTER TABLE {self._named(item.table)} {how} {self._quoted(item.name)}")
+            self.execute(f"ALTER TABLE {self.named(item.table)} {how} {self.quote(item.name)}")
 
     def restore(self, item: Suspended, validate: bool) -> bool:
         """Add a foreign key (checking all rows, or NOT VALID) or enable a trigger."""
-        table, name = self._named(item.table), self._quoted(item.name)
+        table, name = self.named(item.table), self.quote(item.name)
         if item.kind != "triggers" and self.query(IN_FORCE, {"table": table, "name": item.name}):
             return True  # noted, but the run was interrupted before it came to it
         if item.kind == "triggers":
@@ -363,15 +225,13 @@ class PostgresTarget(PostgresSession, Target):
 
     def empty(self, tables: Sequence[TableName]) -> None:
         """TRUNCATE what holds rows, in one statement."""
-        full = [f"ONLY {self._named(t)}" if self._plain(t) else self._named(t) for t in self.occupied(tables)]
+        full = [f"ONLY {self.named(t)}" if self._plain(t) else self.named(t) for t in self.occupied(tables)]
         if full:
             self.execute(f"TRUNCATE {', '.join(full)}")
 
     def _plain(self, table: TableName) -> bool:
         return bool(
-            self.query("SELECT relkind = 'r' FROM pg_class WHERE oid = %(t)s::regclass", {"t": self._named(table)})[0][
-                0
-            ]
+            self.query("SELECT relkind = 'r' FROM pg_class WHERE oid = %(t)s::regclass", {"t": self.named(table)})[0][0]
         )
 
     def occupied(self, tables: Sequence[TableName]) -> list[TableName]:
@@ -379,7 +239,7 @@ class PostgresTarget(PostgresSession, Target):
         found = []
         for start in range(0, len(tables), 50):
             some = tables[start : start + 50]
-            tests = (f"SELECT {n} WHERE EXISTS (SELECT FROM {self._named(table)})" for n, table in enumerate(some))
+            tests = (f"SELECT {n} WHERE EXISTS (SELECT FROM {self.named(table)})" for n, table in enumerate(some))
             found += [some[n] for (n,) in self.rows(" UNION ALL ".join(tests))]
         return found
 
@@ -389,12 +249,12 @@ class PostgresTarget(PostgresSession, Target):
         found = self.query(SEQUENCES, {"oids": self._oids(tables)})
         for seq_schema, seq, schema, table, column, step, least, greatest in found:
             fed.setdefault((seq_schema, seq, step), []).append(
-                f"SELECT {'max' if step > 0 else 'min'}({self._quoted(column)})::bigint AS v "
-                f"FROM {self._named(TableName(schema, table))} "
-                f"WHERE {self._quoted(column)} BETWEEN {least} AND {greatest}"
+                f"SELECT {'max' if step > 0 else 'min'}({self.quote(column)})::bigint AS v "
+                f"FROM {self.named(TableName(schema, table))} "
+                f"WHERE {self.quote(column)} BETWEEN {least} AND {greatest}"
             )
         for (seq_schema, seq, step), columns in fed.items():
-            name = self._named(TableName(seq_schema, seq)).replace("'", "''")
+            name = self.named(TableName(seq_schema, seq)).replace("'", "''")
             self.execute(
                 f"SELECT setval('{name}', {'max' if step > 0 else 'min'}(v)) FROM ({' UNION ALL '.join(columns)}) u "
                 "HAVING count(v) > 0"
@@ -404,56 +264,8 @@ class PostgresTarget(PostgresSession, Target):
     def analyze(self, tables: Sequence[TableName]) -> None:
         """ANALYZE, in one statement."""
         if tables:
-            self.execute(f"ANALYZE {', '.join(map(self._named, tables))}")
+            self.execute(f"ANALYZE {', '.join(map(self.named, tables))}")
 
     def _oids(self, tables: Sequence[TableName]) -> list[int]:
         scope = {"schemas": [t.schema for t in tables], "names": [t.name for t in tables]}
         return [oid for (oid,) in self.query(OIDS, scope)]
-
-    def _quoted(self, name: str) -> str:
-        return self.dialect.identifier_preparer.quote(name)
-
-    def _named(self, table: TableName) -> str:
-        return f"{self._quoted(table.schema)}.{self._quoted(table.name)}"
-
-
-def _session(source: Source) -> PostgresSession:
-    if not isinstance(source, PostgresSession):
-        raise TypeError(f"a Postgres target reads from a Postgres source, not from {type(source).__name__}")
-    return source
-
-
-# Both ends must write and read the same text for the same value. Compiling a plan of fifty CTEs (jit) took 3.8 s where
-# running it takes 0.03 s.
-SETTINGS = """
-SET client_encoding = 'UTF8'; SET standard_conforming_strings = on; SET DateStyle = 'ISO';
-SET IntervalStyle = 'postgres'; SET lc_monetary = 'C'; SET extra_float_digits = 1; SET bytea_output = 'hex';
-SET xmloption = 'content';
-SET lock_timeout = '60s'; SET idle_in_transaction_session_timeout = 0; SET jit = off
-"""
-
-
-def prepare_session(connection: psycopg.Connection[TupleRow]) -> None:
-    """The settings of both ends, in one round trip."""
-    connection.execute(SETTINGS)
-
-
-def _bare(type_: str) -> str:
-    """A type without its modifier: `character varying(10)[]` -> `character varying[]`."""
-    start, end = type_.find("("), type_.find(")")
-    return type_ if start < 0 or type_.startswith('"') else type_[:start] + type_[end + 1 :]
-
-
-def _fits(given: str, mine: str) -> bool:
-    """Whether every value of a type has room in the same one with another modifier."""
-    (size, *scale), (room, *room_scale) = _size(given), _size(mine)
-    if _bare(mine).startswith("bit") and "varying" not in mine:
-        return size == room
-    digits, room_digits = sum(scale), sum(room_scale)
-    return digits <= room_digits and size - digits <= room - room_digits
-
-
-def _size(type_: str) -> tuple[int, ...]:
-    """A modifier's numbers; none counts as without limit."""
-    inside = type_[type_.find("(") + 1 : type_.find(")")] if "(" in type_ else ""
-    return tuple(int(n) for n in inside.split(",") if n.strip().isdigit()) or (2**31,)

@@ -1,0 +1,84 @@
+"""Whether a target's column takes every value of a source's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from airflow_subset_provider.core.errors import Fault
+from airflow_subset_provider.core.schema import Column, Table
+
+Enums = tuple[Mapping[str, list[str]], Mapping[str, list[str]]]
+Casts = Callable[[str, str], bool]
+
+# Implicit casts lose nothing, but for those to a float of fewer digits, and to a time zone that nobody named.
+WIDER = """
+SELECT to_regtype(%(a)s) = to_regtype(%(b)s) OR EXISTS (
+    SELECT FROM pg_cast WHERE castsource = to_regtype(%(a)s) AND casttarget = to_regtype(%(b)s) AND castcontext = 'i'
+    AND NOT (casttarget = 'float4'::regtype AND castsource <> 'int2'::regtype)
+    AND NOT (casttarget = 'float8'::regtype AND castsource IN ('int8'::regtype, 'numeric'::regtype))
+    AND casttarget NOT IN ('timestamptz'::regtype, 'timetz'::regtype))
+"""
+
+
+def faults(wanted: Table, found: Table, label: str, enums: Enums, casts: Casts) -> list[Fault]:
+    """What keeps the found table from taking the wanted one's rows.
+
+    Args:
+        enums: the values of every enum type, the source's and the target's.
+        casts: whether the target's server takes every value of one type (without modifiers) as one of another.
+    """
+    columns = (_fault(c, found.column(c.name), f"{label}, {wanted.name}.{c.name}", enums, casts) for c in wanted.copied)
+    return [*(fault for fault in columns if fault), *_surplus(wanted, found, label)]
+
+
+def _fault(column: Column, mine: Column | None, where: str, enums: Enums, casts: Casts) -> Fault | None:
+    if mine is None:
+        return Fault(f"the target has no such column (source: {column.type})", where, "Add it.")
+    if mine.generated:
+        return Fault("the target generates this column, the source does not", where)
+    if mine.type != column.type and not _takes(column.type, mine.type, casts):
+        return Fault(f"the target's type is {mine.type}, the source's {column.type}", where, "Alter it.")
+    if lacking := _lacking(column.type, mine.type, enums):
+        return Fault(f"the target's {mine.type} lacks {', '.join(lacking)}", where, "ALTER TYPE … ADD VALUE.")
+    return None
+
+
+def _surplus(wanted: Table, found: Table, label: str) -> Iterator[Fault]:
+    names = {c.name for c in wanted.columns}
+    for c in found.copied:
+        if c.name not in names and not c.nullable and not c.default:
+            yield Fault("the source has no such column, and it needs a value", f"{label}, {found.name}.{c.name}")
+
+
+def _takes(given: str, mine: str, casts: Casts) -> bool:
+    if bare(given) == bare(mine):
+        return "(" not in mine or _fits(given, mine)
+    return "(" not in mine and casts(given, mine)
+
+
+def _lacking(given: str, mine: str, enums: Enums) -> list[str]:
+    """Values of the source's enum that the target's does not have."""
+    theirs, ours = enums
+    known = ours.get(mine.removesuffix("[]"))
+    return [repr(v) for v in theirs.get(given.removesuffix("[]"), ()) if known is not None and v not in known]
+
+
+def bare(type_: str) -> str:
+    """A type without its modifier: `character varying(10)[]` -> `character varying[]`."""
+    start, end = type_.find("("), type_.find(")")
+    return type_ if start < 0 or type_.startswith('"') else type_[:start] + type_[end + 1 :]
+
+
+def _fits(given: str, mine: str) -> bool:
+    """Whether every value of a type has room in the same one with another modifier."""
+    (size, *scale), (room, *room_scale) = _size(given), _size(mine)
+    if bare(mine).startswith("bit") and "varying" not in mine:
+        return size == room
+    digits, room_digits = sum(scale), sum(room_scale)
+    return digits <= room_digits and size - digits <= room - room_digits
+
+
+def _size(type_: str) -> tuple[int, ...]:
+    """A modifier's numbers; none counts as without limit."""
+    inside = type_[type_.find("(") + 1 : type_.find(")")] if "(" in type_ else ""
+    return tuple(int(n) for n in inside.split(",") if n.strip().isdigit()) or (2**31,)
