@@ -69,7 +69,7 @@ def _indexes(plan: Plan, source: Source) -> Iterator[Suggestion]:
                 "index",
                 f"{key.child}({columns})",
                 f"filters reach {key.child} by this key, and without an index all of its ~{rows:,} rows are read",
-                f"CREATE INDEX ON {key.child} ({columns})",
+                source.add_index(key.child, key.columns),
             )
 
 

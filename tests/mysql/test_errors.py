@@ -39,7 +39,7 @@ def shop(pair: Pair) -> Pair:
     ("clause", "words"),
     [
         ("nope = 1", "nope"),
-        ("id = ", "syntax"),
+        ("id = ", "ends too early"),
         ("id = 1; DELETE FROM orders", "syntax"),
         ("1) OR (1", "syntax"),
         ("id = 1 ORDER BY id", "syntax"),

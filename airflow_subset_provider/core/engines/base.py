@@ -85,6 +85,10 @@ class Flavour(ABC):
     shares_ctes: ClassVar[bool] = True  # a CTE that is read in several places is worked out once
     keys_hold: ClassVar[bool] = True  # a foreign key that the server calls validated has no row that breaks it
 
+    def add_index(self, table: TableName, columns: Sequence[str]) -> str:
+        """What a person may write to have an index made."""
+        return f"CREATE INDEX ON {table} ({', '.join(columns)})"
+
     def compile(self, statement: Statement | str) -> str:
         """The statement as the server gets it."""
         if isinstance(statement, str):

@@ -24,7 +24,7 @@ from airflow_subset_provider.core.engines.mysql import catalog, types
 from airflow_subset_provider.core.engines.mysql.errors import translated
 from airflow_subset_provider.core.engines.mysql.server import MARIADB, MYSQL, Server, recognised
 from airflow_subset_provider.core.errors import EndpointError, Fault, SubsetError
-from airflow_subset_provider.core.schema import Column, Schema
+from airflow_subset_provider.core.schema import Column, Schema, TableName
 from airflow_subset_provider.core.sql import Condition, ServerType
 
 # Both ends read and write the same text for the same value: no mode that reinterprets quotes or spaces, zero and
@@ -60,6 +60,7 @@ INTEGERS = frozenset(
 DECIMALS = frozenset({FIELD_TYPE.DECIMAL, FIELD_TYPE.NEWDECIMAL})
 MULTI_STATEMENTS_OFF = 1
 TRUNCATED_RECURSION = 1931
+INTERRUPTED = 1317
 
 
 class _AlwaysQuoting(MySQLIdentifierPreparer):
@@ -102,6 +103,10 @@ class MySqlFlavour(Flavour):
     def widest(self, column: Column, others: Sequence[Column]) -> Column:
         """Of the column's own character set and collation, as long as the longest."""
         return replace(column, type=types.widest(column.type, [c.type for c in others]))
+
+    def add_index(self, table: TableName, columns: Sequence[str]) -> str:
+        """ALTER TABLE, which needs no name for it."""
+        return f"ALTER TABLE {table} ADD INDEX ({', '.join(columns)})"
 
     def share(self, columns: Sequence[sa.ColumnElement[Any]], percent: float, seed: int) -> Condition:
         """By SHA2, the one hash that both servers have at their core (MD5 and SHA1 left MySQL's with 9.6)."""
@@ -158,6 +163,7 @@ class MySqlSession(MySqlFlavour, Session):
         """Connect."""
         self.endpoint = endpoint
         self.label = endpoint.label
+        self._cancelled = False
         self._head = f"/* {_comment(purpose)} */ ".encode()
         with translated(self.label):
             self.connection = endpoint.connect()
@@ -191,6 +197,8 @@ class MySqlSession(MySqlFlavour, Session):
 
     def send(self, statement: str | bytes) -> None:
         """Send a statement and wait for the head of its result, with signals handled meanwhile."""
+        if self._cancelled:
+            raise MySQLdb.OperationalError(INTERRUPTED, "Query execution was interrupted")
         connection = self.connection
         text = statement.encode() if isinstance(statement, str) else statement
         # The client library hands out a file only where the statement's first word is LOAD.
@@ -268,7 +276,12 @@ class MySqlSession(MySqlFlavour, Session):
         return catalog.reflect(self.rows, self.literal, schemas, self.server, self.label)
 
     def cancel(self) -> None:
-        """KILL QUERY, over another connection."""
+        """KILL QUERY, over another connection; no further statement is sent over this one.
+
+        One alone could be lost: it may arrive between two statements, and a statement that is killed while it sleeps
+        or is being planned may end as if nothing had happened.
+        """
+        self._cancelled = True
         other = self.endpoint.connect()
         try:
             other.query(f"KILL QUERY {int(self.connection.thread_id())}".encode())

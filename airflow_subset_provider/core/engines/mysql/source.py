@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import groupby, takewhile
+from math import prod
 from typing import Any
 
 import MySQLdb
 import sqlalchemy as sa
 
 from airflow_subset_provider.core.engines.base import PAGE, Endpoint, Source, Statement
-from airflow_subset_provider.core.engines.mysql import triggers
+from airflow_subset_provider.core.engines.mysql import clauses, triggers
+from airflow_subset_provider.core.engines.mysql.clauses import Complaint
 from airflow_subset_provider.core.engines.mysql.errors import DENIED, code_of, translated, words_of
 from airflow_subset_provider.core.engines.mysql.session import MySqlSession, values
 from airflow_subset_provider.core.errors import EndpointError, Fault
 from airflow_subset_provider.core.schema import Schema, Table, TableName
-
-UNKNOWN_COLUMN = 1054
 
 INDEXES = """
 SELECT TABLE_SCHEMA, TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX, COLUMN_NAME, SUB_PART
@@ -56,14 +56,18 @@ class MySqlSource(MySqlSession, Source):
         and runs nothing (MySQL manual 15.5.1); as it takes `?` for a parameter, EXPLAIN must accept the clause as well.
         """
         head = f"SELECT 1 FROM {self.quote(*table)} WHERE "
-        error = (
-            self._prepared(f"{head}({clause}\n)")
-            or self._prepared(f"{head}{clause}\n")
-            or self._explained(f"{head}({clause}\n)")
-        )
-        if error is None:
+
+        def complaint(statement: str, before: int, ask: Callable[[str], MySQLdb.Error | None]) -> list[Complaint]:
+            error = ask(statement)
+            return [] if error is None else [Complaint(error, statement, before)]
+
+        bracketed = f"{head}({clause}\n)"
+        complaints = complaint(bracketed, len(head) + 1, self._prepared)
+        complaints += complaint(f"{head}{clause}\n", len(head), self._prepared)
+        complaints = complaints or complaint(bracketed, len(head) + 1, self._explained)
+        if not complaints:
             return []
-        return [Fault(f"{words_of(error)} in filter {clause!r}", where, _advice(error))]
+        return [clauses.fault(complaints, clause, where, lambda other: self._prepared(f"{head}({other}\n)"))]
 
     def statement_faults(self, statement: Statement | str, where: str) -> list[Fault]:
         """Let the server prepare it."""
@@ -144,12 +148,11 @@ class MySqlSource(MySqlSession, Source):
         if isinstance(statement, sa.CompoundSelect):
             return sum(self.estimate(part) for part in statement.selects)
         explained = self.rows(f"{self.server.explain} {self.compile(statement)}")
-        names = self.columns
-        outermost = [dict(zip(names, row, strict=True)) for row in explained]
-        product = 1.0
-        for row in (r for r in outermost if r["id"] == 1 and r["rows"] is not None):
-            product *= float(row["rows"]) * float(row["filtered"] or 100) / 100
-        return round(product)
+        named = [dict(zip(self.columns, row, strict=True)) for row in explained]
+        outermost = [row for row in named if row["id"] == 1 and row["rows"] is not None]
+        if not outermost:  # the planner has seen that no row can answer it
+            return 0
+        return round(prod(float(row["rows"]) * float(row["filtered"] or 100) / 100 for row in outermost))
 
     def indexes(self, schemas: Sequence[str]) -> dict[TableName, list[tuple[str, ...]]] | None:
         """Up to their first expression or prefix."""
@@ -180,9 +183,3 @@ class MySqlSource(MySqlSession, Source):
             "SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA "
             f"WHERE SCHEMA_NAME = {self.literal(schema)}"
         )[0]
-
-
-def _advice(error: MySQLdb.Error) -> str:
-    if code_of(error) == UNKNOWN_COLUMN:
-        return "Write a condition on the table's own columns; reach other tables by a subquery."
-    return "Write one expression, as it would stand after WHERE."
