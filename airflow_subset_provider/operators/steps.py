@@ -24,6 +24,7 @@ from airflow_subset_provider.operators import lock, reporting, texts
 from airflow_subset_provider.operators.announce import announce
 from airflow_subset_provider.operators.interruptible import interruptible
 from airflow_subset_provider.operators.job import Job
+from airflow_subset_provider.operators.lineage import Traced
 from airflow_subset_provider.operators.links import ReportLink
 from airflow_subset_provider.operators.refresh import refresh_catalog
 
@@ -217,7 +218,7 @@ class PrepareOperator(Step):
         return loaded
 
 
-class ExtractOperator(WritingStep):
+class ExtractOperator(Traced, WritingStep):
     """Loads the rows that one component's tables keep by their own rules."""
 
     template_fields = ("sql", "rule", "reason", FILTERS)
@@ -240,10 +241,11 @@ class ExtractOperator(WritingStep):
         for line in self.sql.splitlines():
             self.log.info("%s", line)
         self.log.info("::endgroup::")
-        return texts.numbers(run.plan, interruptible(partial(run.extract, self.component), run.cancel))
+        self.moved = interruptible(partial(run.extract, self.component), run.cancel)
+        return texts.numbers(run.plan, self.moved)
 
 
-class ReferencesOperator(WritingStep):
+class ReferencesOperator(Traced, WritingStep):
     """Fetches the rows of one component that kept rows reference."""
 
     template_fields = ("foreign_keys", "rule", "reason", FILTERS)
@@ -258,17 +260,19 @@ class ReferencesOperator(WritingStep):
 
     def step(self, run: Run, context: Context) -> Numbers:
         """Fetch what is missing; the numbers of each table."""
-        return texts.numbers(run.plan, interruptible(partial(run.refer, self.component), run.cancel))
+        self.moved = interruptible(partial(run.refer, self.component), run.cancel)
+        return texts.numbers(run.plan, self.moved)
 
 
-class SettleOperator(WritingStep):
+class SettleOperator(Traced, WritingStep):
     """The same for all components at once, where a referred row may itself be impossible to keep."""
 
     ui_color = "#fff2cc"
 
     def step(self, run: Run, context: Context) -> Numbers:
         """Fetch what is missing, drop what cannot be kept; the numbers of each table."""
-        return texts.numbers(run.plan, interruptible(run.settle, run.cancel))
+        self.moved = interruptible(run.settle, run.cancel)
+        return texts.numbers(run.plan, self.moved)
 
 
 class FinishOperator(WritingStep):
