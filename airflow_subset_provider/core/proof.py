@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 from airflow_subset_provider.core import plan as planning
@@ -53,14 +53,18 @@ class Proof:
             self._heal()
         raise AssertionError("unreachable")
 
+    def _holding(self) -> AbstractContextManager[State]:
+        """One transaction after the other: a worker that was taken for dead may be at work on the same run."""
+        return holding(self.target, self.tally.run, alone=True)
+
     def _suspend_again(self, items: Sequence[Suspended]) -> None:
         for some in batches(items):
-            with holding(self.target, self.tally.run) as state:
+            with self._holding() as state:
                 state.note_suspended(some)
                 self.target.suspend(some)
 
     def _heal(self) -> None:
-        with holding(self.target, self.tally.run) as state, self.source.snapshot():
+        with self._holding() as state, self.source.snapshot():
             healing = Healing(Integrity(self.plan, self.source, self.target))
             healing.run()
             self.tally.add(state, self.target, healing.fetched, healing.gone)
@@ -70,7 +74,7 @@ class Proof:
         for table in filter(integrity.nullable, self.plan.copied):
             # A loose key's values are looked up in the source: in the state that the rows are from.
             loose = any(is_loose(r.key) for r in integrity.nullable(table))
-            with holding(self.target, self.tally.run) as state, self.source.snapshot() if loose else nullcontext():
+            with self._holding() as state, self.source.snapshot() if loose else nullcontext():
                 nulled = integrity.null(table)
                 if nulled:
                     before = state.stats(self.tally.run).get(table, Stats())
@@ -83,7 +87,9 @@ class Proof:
         loose = {(r.key.child, n) for r in self.plan.relations if is_loose(r.key) for n in (r.key.name, *r.key.also)}
         integrity = self.plan.spec.referential_integrity
         for item in (i for i in State(self.target).suspended() if i.kind == "foreign key"):
-            with holding(self.target, self.tally.run) as state:
+            with self._holding() as state:
+                if not state.is_suspended(item):
+                    continue
                 wanted = integrity and (item.validated or (item.table, item.name) not in loose)
                 holds = self.target.restore(item, validate=wanted)
                 if holds:
@@ -96,7 +102,7 @@ class Proof:
     def rearm(self) -> None:
         """Put back the rest, once no row will be written any more."""
         for items in batches([i for i in State(self.target).suspended() if i.kind != "foreign key"]):
-            with holding(self.target, self.tally.run) as state:
+            with self._holding() as state:
                 for item in items:
                     self.target.restore(item, validate=False)
                     state.forget_suspended(item)

@@ -149,16 +149,16 @@ class Run:
             live = self.plan.schema if self.fresh else source.reflect(self.plan.schema.schemas)
             drifted = checks.check_drift(self.plan, live, self.on_drift)
             faults: dict[type[SubsetError], list[Fault]] = {RequestError: checks.check_source(self.plan, source)}
-            suspended = self._claim(source, target, live, faults)
-            self._clear(target, suspended)
+            taken, suspended = self._claim(source, target, live, faults)
+            self._clear(target, taken, suspended)
         for warning in (*drifted, *self.plan.warnings):
             self.log.warning("%s", warning)
         return drifted
 
     def _claim(
         self, source: Source, target: Target, live: Schema, faults: dict[type[SubsetError], list[Fault]]
-    ) -> list[Suspended]:
-        """Make the schema if need be, check the target, take the lock; what there is to suspend."""
+    ) -> tuple[str, list[Suspended]]:
+        """Make the schema if need be, check the target, take the lock; since when, and what there is to suspend."""
         found = _reflected(target, self.plan.schema.schemas)
         making = self.create_schema and not any(faults.values()) and _none_of(self.plan, found)
         if not making:
@@ -168,11 +168,11 @@ class Run:
                 self._check_target(source, target, self._new_schema(source, target), live, faults)
             state, tables = State(target), [t.name for t in self.plan.schema.tables]
             state.create()
-            state.lock(self.key, self.alive)
+            taken = state.lock(self.key, self.alive)
             suspended = target.suspendable(tables)
             state.note_suspended(suspended)
             state.start_tables(self.key, tables)
-        return suspended
+        return taken, suspended
 
     def _check_target(
         self, source: Source, target: Target, found: Schema, live: Schema, faults: dict[type[SubsetError], list[Fault]]
@@ -186,14 +186,14 @@ class Run:
         target.create_schema(source.schema_dump(schemas), source, schemas)
         return _reflected(target, schemas)
 
-    def _clear(self, target: Target, suspended: Sequence[Suspended]) -> None:
+    def _clear(self, target: Target, taken: str, suspended: Sequence[Suspended]) -> None:
         """All foreign keys out of force first: a table that is referenced cannot be truncated."""
         tables = [t.name for t in self.plan.schema.tables]
         for items in batches(suspended):
-            with holding(target, self.key):
+            with holding(target, self.key, taken):
                 target.suspend(items)
         for names in batches(tables):
-            with holding(target, self.key):
+            with holding(target, self.key, taken):
                 target.empty(names)
         self.log.info(
             "%d tables emptied, %d foreign keys and %d triggers suspended",
@@ -225,6 +225,8 @@ class Run:
             state = State(target)
             state.hold(self.key)
             self._tell_cycle(component)
+            if not state.claim(component.tables):
+                return self._done_by_another(state, component.tables)
             for table in component.tables:
                 target.execute(sa.delete(target.tables[table]))
                 if self._extracts(table):
@@ -236,6 +238,10 @@ class Run:
             for table, done in stats.items():
                 state.note_stats(self.key, table, done)
         return stats
+
+    def _done_by_another(self, state: State, tables: Sequence[TableName]) -> dict[TableName, Stats]:
+        self.log.info("another attempt at this step has ended meanwhile: nothing is left to do")
+        return {t: done for t, done in state.stats(self.key).items() if t in tables}
 
     def _tell_cycle(self, component: Component) -> None:
         """Say which foreign keys make the component a cycle, and which of them can be NULL."""
@@ -259,6 +265,8 @@ class Run:
         with self.ends.both() as (source, target), target.transaction(), source.snapshot():
             state = State(target)
             state.hold(self.key)
+            if not state.claim(component.tables):
+                return self._done_by_another(state, component.tables)
             fetched = Integrity(self.plan, source, target).close(component)
             return self.tally.add(state, target, fetched, {})
 
@@ -267,6 +275,8 @@ class Run:
         with self.ends.both() as (source, target), target.transaction(), source.snapshot():
             state = State(target)
             state.hold(self.key)
+            if not state.claim(self.plan.copied):
+                return self._done_by_another(state, self.plan.copied)
             settlement = Settlement(Integrity(self.plan, source, target))
             settlement.run()
             return self.tally.add(state, target, settlement.fetched, settlement.dropped)

@@ -51,6 +51,13 @@ TABLES = sa.Table(
     sa.Column("run", sa.String(500), nullable=False),
     sa.Column("stats", sa.Text, nullable=False),
 )
+CLAIMS = sa.Table(
+    "claims",
+    MODEL,
+    sa.Column("table_schema", sa.String(64), primary_key=True),
+    sa.Column("table_name", sa.String(64), primary_key=True),
+    sa.Column("claims", sa.Integer, nullable=False),
+)
 # Names are compared as they are spelled, and the state is undone with the rows it speaks of.
 ON_MYSQL: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 
@@ -99,13 +106,15 @@ class State:
         self._target = target
         self._schema, prefix = target.state_home
         tables = _placed(self._schema, prefix)
-        self._lock, self._suspended, self._tables = (tables[t.name] for t in (LOCK, SUSPENDED, TABLES))
+        self._lock, self._suspended, self._tables, self._claims = (
+            tables[t.name] for t in (LOCK, SUSPENDED, TABLES, CLAIMS)
+        )
 
     def create(self) -> None:
         """Make the state tables where they are missing, and hold them until the transaction ends."""
         self._target.lock_state()
         self._target.execute(sa.schema.CreateSchema(self._schema, if_not_exists=True))
-        for table in (self._lock, self._suspended, self._tables):
+        for table in (self._lock, self._suspended, self._tables, self._claims):
             self._target.execute(sa.schema.CreateTable(table, if_not_exists=True))
 
     def exists(self) -> bool:
@@ -126,11 +135,14 @@ class State:
         rows = self._target.rows(sa.select(self._lock.c.run)) if self.exists() else []
         return rows[0][0] if rows else None
 
-    def lock(self, run: str, alive: Callable[[str, datetime], bool]) -> None:
+    def lock(self, run: str, alive: Callable[[str, datetime], bool]) -> str:
         """Take the lock, from a dead run too.
 
         Args:
             alive: tells of another run, and of when it took the lock, whether it still goes on.
+
+        Returns:
+            When it was taken, which tells this attempt at preparing the run from every other.
 
         Raises:
             LockedError: another run that is alive holds it.
@@ -141,16 +153,22 @@ class State:
                     Fault(f"run {holder!r} is writing this target", self._target.label, "Wait for its end.")
                 )
         self._target.execute(sa.delete(self._lock))
-        self._target.execute(sa.insert(self._lock).values(one=1, run=run, taken=datetime.now(UTC).isoformat()))
+        now = datetime.now(UTC).isoformat()
+        self._target.execute(sa.insert(self._lock).values(one=1, run=run, taken=now))
+        return now
 
-    def hold(self, run: str) -> None:
+    def hold(self, run: str, taken: str | None = None, *, alone: bool = False) -> None:
         """Make sure that the run holds the lock, and keep it from being taken over until the transaction ends.
+
+        Args:
+            taken: since then, or it was taken again by another attempt of the same run.
+            alone: keep out every other transaction of this run, too.
 
         Raises:
             LockedError: it does not: it ended, or another run took over.
         """
-        rows = self._target.rows(sa.select(self._lock.c.run).with_for_update(read=True))
-        if not rows or rows[0][0] != run:
+        rows = self._target.rows(sa.select(self._lock.c.run, self._lock.c.taken).with_for_update(read=not alone))
+        if not rows or rows[0][0] != run or taken not in (None, rows[0][1]):
             now = f"run {rows[0][0]!r} does" if rows else "nobody does"
             raise LockedError(
                 Fault(
@@ -188,17 +206,18 @@ class State:
         )
         return [Suspended(TableName(s, t), kind, name, text, bool(valid)) for s, t, kind, name, text, valid in rows]
 
+    def is_suspended(self, item: Suspended) -> bool:
+        """Whether it still is out of force."""
+        return bool(self._target.rows(sa.select(self._suspended.c.validated).where(*self._of(item))))
+
+    def _of(self, item: Suspended) -> tuple[sa.ColumnElement[bool], ...]:
+        c = self._suspended.c
+        here = c.table_schema == item.table.schema, c.table_name == item.table.name
+        return (*here, c.kind == item.kind, c.name == item.name)
+
     def forget_suspended(self, item: Suspended) -> None:
         """It is back in force."""
-        c = self._suspended.c
-        self._target.execute(
-            sa.delete(self._suspended).where(
-                c.table_schema == item.table.schema,
-                c.table_name == item.table.name,
-                c.kind == item.kind,
-                c.name == item.name,
-            )
-        )
+        self._target.execute(sa.delete(self._suspended).where(*self._of(item)))
 
     # -- the tables a run wrote
 
@@ -215,6 +234,33 @@ class State:
         """Mark the tables as this run's, with nothing done yet."""
         for table in tables:
             self.note_stats(run, table, Stats())
+            self._target.execute(sa.delete(self._claims).where(*self._at(self._claims, table)))
+            place = self._target.located(table)
+            self._target.execute(
+                sa.insert(self._claims).values(table_schema=place.schema, table_name=place.name, claims=0)
+            )
+
+    def claim(self, tables: Iterable[TableName]) -> bool:
+        """Keep every other attempt at the tables' step out until the transaction ends.
+
+        Returns:
+            False when another attempt has taken the step while this one waited. Airflow may hold a worker for dead that
+            is still at work, and try the task again beside it: whichever comes second must not load rows twice, nor
+            delete what later steps have added by then.
+        """
+        return all([self._claim(table) for table in tables])  # noqa: C419 (of every table, whatever the first one says)
+
+    def _claim(self, table: TableName) -> bool:
+        claims, here = self._claims.c.claims, self._at(self._claims, table)
+        before = self._target.rows(sa.select(claims).where(*here))
+        self._target.execute(sa.update(self._claims).values(claims=claims + sa.literal_column("1")).where(*here))
+        after = self._target.rows(sa.select(claims).where(*here))
+        return after == [(n + 1,) for (n,) in before]
+
+    def _at(self, state: sa.Table, table: TableName) -> tuple[sa.ColumnElement[bool], ...]:
+        """The rows that speak of a table."""
+        place = self._target.located(table)
+        return state.c.table_schema == place.schema, state.c.table_name == place.name
 
     def stats(self, run: str | None = None) -> dict[TableName, Stats]:
         """What the run did to each table so far; without one, what the last run of each table did."""
@@ -227,10 +273,8 @@ class State:
 
     def note_stats(self, run: str, table: TableName, stats: Stats) -> None:
         """Replace what is noted of a table."""
-        c = self._tables.c
         place = self._target.located(table)
-        here = (c.table_schema == place.schema, c.table_name == place.name)
-        self._target.execute(sa.delete(self._tables).where(*here))
+        self._target.execute(sa.delete(self._tables).where(*self._at(self._tables, table)))
         text = json.dumps(asdict(stats))
         self._target.execute(
             sa.insert(self._tables).values(table_schema=place.schema, table_name=place.name, run=run, stats=text)
@@ -238,11 +282,11 @@ class State:
 
 
 @contextmanager
-def holding(target: Target, run: str) -> Iterator[State]:
-    """A transaction of the target in which this run, and no other, may write."""
+def holding(target: Target, run: str, taken: str | None = None, *, alone: bool = False) -> Iterator[State]:
+    """A transaction of the target in which this run, and no other, may write: see `State.hold`."""
     with target.transaction():
         state = State(target)
-        state.hold(run)
+        state.hold(run, taken, alone=alone)
         yield state
 
 

@@ -67,6 +67,20 @@ class Database:
     def value(self, text: str) -> Any:
         return self.query(text)[0][0]
 
+    @contextmanager
+    def holding(self, *tables: str) -> Iterator[None]:
+        """These tables may be read and not written, until `release` or the end."""
+        self.connection.execute("BEGIN")
+        self.connection.execute(f"LOCK TABLE {', '.join(tables)} IN EXCLUSIVE MODE")  # type: ignore[arg-type]
+        try:
+            yield
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """End the transaction, if there is one."""
+        self.connection.rollback()
+
     def endpoint(self, **changes: Any) -> Endpoint:
         """The engine's way in, under another user or address if asked for."""
         params = self.params | changes

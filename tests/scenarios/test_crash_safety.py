@@ -7,6 +7,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,54 @@ def test_everything_again_from_the_middle_on(lab: MakeLab) -> None:
     assert db.target.ids() == KEPT
     db.assert_in_force()
     assert report.kept == sum(map(len, KEPT.values()))
+
+
+# -- a worker that was taken for dead and still works, while its task is tried again
+
+
+@pytest.mark.parametrize("step", range(STEPS))
+def test_two_attempts_at_one_step(step: int, lab: MakeLab) -> None:
+    """Both are stopped where they first write, so that both have read the target as it was."""
+    db = lab(SCHEMA, ROWS)
+    attempts = [db.prepared(**REQUEST) for _ in range(2)]
+    for do in steps(attempts[0])[:step]:
+        do()
+    with ThreadPoolExecutor(2) as pool, db.target.holding("region", "shop", "staff", "sale"):
+        doing = [pool.submit(steps(attempt)[step]) for attempt in attempts]
+        _await(lambda: db.target.value(WAITING) >= 2)
+        db.target.release()
+        errors = [e for e in (f.exception() for f in doing) if e is not None]
+    assert [type(e) for e in errors] == [LockedError] * len(errors)
+    assert len(errors) <= (1 if step == 0 else 0)  # of two attempts at `prepare`, the later one holds the target
+    for do in steps(attempts[0])[step + 1 :]:
+        report = do()
+    attempts[0].release()
+    assert db.target.ids() == KEPT
+    db.assert_in_force()
+    assert step == STEPS - 1 or report.kept == sum(map(len, KEPT.values()))
+
+
+def test_a_late_attempt_at_prepare_empties_nothing(lab: MakeLab) -> None:
+    """Stopped between taking the lock and emptying the tables, it goes on when the next attempt has loaded rows."""
+    db = lab(SCHEMA, ROWS)
+    late, run = db.prepared(**REQUEST), db.prepared(**REQUEST)
+    with late.ends.both() as (source, target):
+        taken, suspended = late._claim(source, target, late.plan.schema, {})
+        for do in steps(run)[:-1]:
+            do()
+        with pytest.raises(LockedError):
+            late._clear(target, taken, suspended)
+    run.finish()
+    run.release()
+    assert db.target.ids() == KEPT
+    db.assert_in_force()
+
+
+# Not pg_stat_activity: a transaction sees it as it was when it first looked.
+WAITING = """
+SELECT count(DISTINCT w.pid) FROM pg_locks w JOIN pg_locks d ON d.pid = w.pid
+JOIN pg_database b ON b.oid = d.database AND b.datname = current_database() WHERE NOT w.granted
+"""
 
 
 # -- a failing load

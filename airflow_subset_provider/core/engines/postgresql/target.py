@@ -195,7 +195,7 @@ class PostgresTarget(PostgresStore, Target):
     def suspend(self, items: Sequence[Suspended]) -> None:
         """Drop foreign keys, disable triggers."""
         for item in items:
-            how = "DISABLE TRIGGER" if item.kind == "triggers" else "DROP CONSTRAINT"
+            how = "DISABLE TRIGGER" if item.kind == "triggers" else "DROP CONSTRAINT IF EXISTS"
             self.execute(f"ALTER TABLE {self.named(item.table)} {how} {self.quote(item.name)}")
 
     def restore(self, item: Suspended, validate: bool) -> bool:
