@@ -8,7 +8,6 @@ is tried again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -46,7 +45,7 @@ class Proof:
             broken = _broken(self.plan, keys)
             if not broken:
                 return keys
-            self._suspend_again(list(restored))
+            self._suspend_again()
             if not tries_left:
                 raise IntegrityError(broken)
             self.tally.log.warning("The source changed during the run. %s", IntegrityError(broken))
@@ -57,8 +56,10 @@ class Proof:
         """One transaction after the other: a worker that was taken for dead may be at work on the same run."""
         return holding(self.target, self.tally.run, alone=True)
 
-    def _suspend_again(self, items: Sequence[Suspended]) -> None:
-        for some in batches(items):
+    def _suspend_again(self) -> None:
+        """All keys that are in force, those too that an attempt before this one put back before it died."""
+        found = self.target.suspendable([t.name for t in self.plan.schema.tables])
+        for some in batches([item for item in found if item.kind == "foreign key"]):
             with self._holding() as state:
                 state.note_suspended(some)
                 self.target.suspend(some)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from airflow_subset_provider.core.errors import IntegrityError, LockedError, SubsetError
+from airflow_subset_provider.core.proof import Proof
 from airflow_subset_provider.core.run import Run
 from tests.scenarios.kit import TRIGGERS, MakeLab, lab_fixture  # noqa: F401
 
@@ -93,6 +94,27 @@ def test_finish_that_fails_changes_nothing(lab: MakeLab) -> None:
     db.source.execute("DELETE FROM staff WHERE id = 99; RESET session_replication_role")
     db.run(key="second", **REQUEST)
     assert db.target.ids() == KEPT
+
+
+def test_finish_that_dies_and_then_finds_a_seam(lab: MakeLab) -> None:
+    """The keys that the first attempt put back are in force while the second one heals: they would refuse its rows."""
+    db = lab(SCHEMA, ROWS)
+    run = db.prepared(**REQUEST)
+    for step in steps(run)[:-1]:
+        step()
+    with run.ends.both() as (source, target):
+        Proof(run.plan, source, target, run.tally)._restore()
+    db.target.execute("ALTER TABLE sale DROP CONSTRAINT sale_shop_fkey; INSERT INTO sale VALUES (5, 4, 11, 1)")
+    db.target.execute(
+        "INSERT INTO airflow_subset.suspended VALUES "
+        "('public', 'sale', 'foreign key', 'sale_shop_fkey', 'FOREIGN KEY (shop) REFERENCES shop(id)', 1)"
+    )
+    db.source.execute("INSERT INTO region VALUES (3); INSERT INTO shop VALUES (4, 3)")
+    db.source.execute("INSERT INTO sale VALUES (5, 4, 11, 1)")
+    run.finish()
+    run.release()
+    assert db.target.ids() == {**KEPT, "region": [1, 2, 3], "sale": [1, 3, 5], "shop": [1, 2, 3, 4]}
+    db.assert_in_force()
 
 
 def test_a_process_that_is_killed(lab: MakeLab) -> None:
