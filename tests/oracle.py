@@ -200,10 +200,8 @@ class _Run:
         # "`references="include"` unless the user says otherwise for the run or for one key"
         said = [setting.references for setting in self._settings(key) if setting.references is not None]
         policy = said[0] if said else self.spec.references
-        # "a reference into a `skip` table, or to a table out of scope, can never be kept: it follows `null`"; whoever
-        # said `drop` still gets it.
-        never_kept = not self._in_scope(key) or self.rules[key.parent] is Rule.SKIP
-        if never_kept and policy is Policy.INCLUDE:
+        # "a reference into a `skip` table, or to a table out of scope, can never be kept: it follows `null`"
+        if not self._in_scope(key) or self.rules[key.parent] is Rule.SKIP:
             policy = Policy.NULL
         # "a key with no nullable column falls back to `drop`"
         return Policy.DROP if policy is Policy.NULL and not self._nullable(key) else policy

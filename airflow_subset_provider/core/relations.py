@@ -139,12 +139,11 @@ def settle(
 
 
 def _policy(asked: Policy, reachable: bool, nulls: tuple[str, ...]) -> tuple[Policy, str]:
-    if asked is Policy.INCLUDE and reachable:
+    """A reference that can never be kept follows `null`, whatever was asked (semantics: References)."""
+    if reachable and asked is not Policy.NULL:
         return asked, ""
-    if asked is not Policy.DROP and nulls:
+    if nulls:
         return Policy.NULL, "" if reachable else "its parent is not copied: set to NULL"
-    if asked is Policy.DROP:
-        return asked, ""
     return Policy.DROP, "it cannot be NULL: rows are left out" + ("" if reachable else ", as its parent is not copied")
 
 

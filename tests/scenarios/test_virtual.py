@@ -72,7 +72,8 @@ def test_a_polymorphic_reference_nulled_and_dropped(lab: MakeLab) -> None:
     ]
     relations = {"comment.on_id": ON["comment.on_id"] | {"references": "drop", "follow": False}}
     db.run(filters={"issue": "id = 2", "comment": "true"}, others="skip", relations=relations, references="null")
-    assert db.target.ids("comment") == {"comment": [2, 5, 6, 7, 8]}
+    assert db.target.ids("comment") == {"comment": [2, 3, 4, 5, 6, 7, 8]}  # merge is skipped: nulled, not dropped
+    assert db.target.rows("comment")[1:3] == [(3, "Merge", None, None), (4, "Merge", None, 3)]
 
 
 def test_a_virtual_key_to_a_composite_and_to_itself(lab: MakeLab) -> None:

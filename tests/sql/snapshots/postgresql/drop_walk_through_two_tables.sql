@@ -26,9 +26,7 @@ WHERE public.team.id = public.player.team)) UNION ALL SELECT 1 AS tag, CAST(NULL
 FROM public.team 
 WHERE public.team.captain IS NOT NULL AND NOT (EXISTS (SELECT 1 
 FROM public.player 
-WHERE public.player.id = public.team.captain)) UNION ALL SELECT 1 AS tag, CAST(NULL AS bigint) AS k0_0, CAST(public.team.id AS integer) AS k1_0 
-FROM public.team 
-WHERE public.team.league IS NOT NULL), 
+WHERE public.player.id = public.team.captain))), 
 subset_doomed(tag, k0_0, k1_0) AS 
 (SELECT subset_doomed_seeds.tag AS tag, subset_doomed_seeds.k0_0 AS k0_0, subset_doomed_seeds.k1_0 AS k1_0 
 FROM subset_doomed_seeds UNION SELECT subset_doomed_step.tag AS tag, subset_doomed_step.k0_0 AS k0_0, subset_doomed_step.k1_0 AS k1_0 
@@ -59,6 +57,3 @@ WHERE public.team.id = public.player.team));
 DELETE FROM public.team WHERE public.team.captain IS NOT NULL AND NOT (EXISTS (SELECT 1 
 FROM public.player 
 WHERE public.player.id = public.team.captain));
-
--- public.team, left out of the target
-DELETE FROM public.team WHERE public.team.league IS NOT NULL;
