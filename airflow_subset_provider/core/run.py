@@ -265,6 +265,7 @@ class Run:
         with self.ends.both() as (source, target), target.transaction(), source.snapshot():
             state = State(target)
             state.hold(self.key)
+            self._refuse_lost_rows(state)
             if not state.claim(component.tables):
                 return self._done_by_another(state, component.tables)
             fetched = Integrity(self.plan, source, target).close(component)
@@ -275,11 +276,27 @@ class Run:
         with self.ends.both() as (source, target), target.transaction(), source.snapshot():
             state = State(target)
             state.hold(self.key)
+            self._refuse_lost_rows(state)
             if not state.claim(self.plan.copied):
                 return self._done_by_another(state, self.plan.copied)
             settlement = Settlement(Integrity(self.plan, source, target))
             settlement.run()
             return self.tally.add(state, target, settlement.fetched, settlement.dropped)
+
+    def _refuse_lost_rows(self, state: State) -> None:
+        """A server may forget a commit when it crashes (MySQL: innodb_flush_log_at_trx_commit other than 1).
+
+        The task that loaded the rows has succeeded and will not run again; what was noted of them went with them.
+        """
+        lost = state.unclaimed(t for c in self.plan.extracts for t in c.tables)
+        TargetError.raise_for(
+            Fault(
+                "nothing was loaded in this run, or the target's server has lost the rows in a crash",
+                f"{self.target.label}, {table}",
+                "Run all steps again, from `prepare` on.",
+            )
+            for table in lost
+        )
 
     # -- finish
 
@@ -291,11 +308,14 @@ class Run:
             warnings: what `prepare` found, for the report.
 
         Raises:
+            TargetError: a table was not loaded in this run, or the target's server has lost its rows.
             IntegrityError: references that hold in the source do not in the copy; the copy stays locked out of use
                 until `release` puts its constraints back unvalidated.
         """
         started = time.time() if started is None else started
         with self.ends.both() as (source, target):
+            with holding(target, self.key) as state:
+                self._refuse_lost_rows(state)
             proof = Proof(self.plan, source, target, self.tally)
             keys = proof.keys()
             proof.rearm()

@@ -250,6 +250,13 @@ class State:
         """
         return all([self._claim(table) for table in tables])  # noqa: C419 (of every table, whatever the first one says)
 
+    def unclaimed(self, tables: Iterable[TableName]) -> list[TableName]:
+        """Those of the tables that no step has claimed since the run was prepared."""
+        c = self._claims.c
+        rows = self._target.rows(sa.select(c.table_schema, c.table_name).where(c.claims == sa.literal_column("0")))
+        found = {TableName(s, t) for s, t in rows}
+        return [t for t in tables if self._target.located(t) in found]
+
     def _claim(self, table: TableName) -> bool:
         claims, here = self._claims.c.claims, self._at(self._claims, table)
         before = self._target.rows(sa.select(claims).where(*here))

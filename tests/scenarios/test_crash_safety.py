@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from airflow_subset_provider.core.errors import IntegrityError, LockedError, SubsetError
+from airflow_subset_provider.core.errors import IntegrityError, LockedError, SubsetError, TargetError
 from airflow_subset_provider.core.proof import Proof
 from airflow_subset_provider.core.run import Run
 from tests.scenarios.kit import TRIGGERS, MakeLab, lab_fixture  # noqa: F401
@@ -47,6 +47,7 @@ def steps(run: Run) -> list[Callable[[], Any]]:
 
 
 STEPS = 7
+EXTRACTED = 4  # the first step after the extracts
 
 
 def test_there_are_as_many_steps_as_these_tests_think(lab: MakeLab) -> None:
@@ -155,6 +156,31 @@ def _await(happened: Callable[[], bool], seconds: float = 30) -> None:
     while not happened():
         assert time.monotonic() < until, "it did not happen"
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("step", range(3, STEPS))
+def test_a_server_that_has_lost_a_table_in_a_crash(step: int, lab: MakeLab) -> None:
+    """As an asynchronous commit may be lost: the rows, and what was noted of them. The task will not run again."""
+    db = lab(SCHEMA, ROWS)
+    run = db.prepared(**REQUEST)
+    for do in steps(run)[:step]:
+        do()
+    db.target.execute("DELETE FROM sale; UPDATE airflow_subset.claims SET claims = 0 WHERE table_name = 'sale'")
+    with pytest.raises(TargetError, match=r"public.sale: nothing was loaded in this run, or .* lost the rows"):
+        steps(run)[max(step, EXTRACTED)]()
+    for do in steps(run):
+        do()
+    run.release()
+    assert db.target.ids() == KEPT
+
+
+def test_commits_are_not_lost_where_postgres_can_help_it(lab: MakeLab) -> None:
+    db = lab(SCHEMA, ROWS)
+    name = db.target.value("SELECT current_database()")
+    for asked, used in (("off", "on"), ("remote_write", "remote_write")):
+        db.target.execute(f"ALTER DATABASE {name} SET synchronous_commit = {asked}")
+        with db.prepared(**REQUEST).ends.target() as target:
+            assert target.value("SHOW synchronous_commit") == used
 
 
 # -- two runs

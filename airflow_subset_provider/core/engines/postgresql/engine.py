@@ -7,7 +7,12 @@ from contextlib import contextmanager
 from typing import ClassVar
 
 from airflow_subset_provider.core.engines.base import Endpoint, Engine, Flavour
-from airflow_subset_provider.core.engines.postgresql.session import PostgresFlavour, prepare_session, translated
+from airflow_subset_provider.core.engines.postgresql.session import (
+    DURABLE,
+    PostgresFlavour,
+    prepare_session,
+    translated,
+)
 from airflow_subset_provider.core.engines.postgresql.source import PostgresSource
 from airflow_subset_provider.core.engines.postgresql.target import PostgresTarget
 
@@ -44,6 +49,7 @@ class PostgresEngine(Engine):
             connection = endpoint.connect()
             connection.autocommit = True
             prepare_session(connection)
+            connection.execute(DURABLE)
             connection.execute("SELECT set_config('application_name', %s, false)", [purpose[:63]])
         try:
             yield PostgresTarget(connection, endpoint.label)

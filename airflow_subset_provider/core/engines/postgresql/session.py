@@ -58,6 +58,11 @@ SET lock_timeout = '60s'; SET idle_in_transaction_session_timeout = 0; SET jit =
 """
 
 
+# A server that answers before the WAL is written may lose a commit when it crashes: the task has succeeded, its rows
+# are gone, and so is what was noted of them. Where somebody asked for more than `on`, that stays.
+DURABLE = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+
+
 def prepare_session(connection: psycopg.Connection[TupleRow]) -> None:
     """The settings of both ends, in one round trip."""
     connection.execute(SETTINGS)

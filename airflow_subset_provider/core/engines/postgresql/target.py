@@ -13,7 +13,7 @@ import psycopg
 
 from airflow_subset_provider.core.engines.base import Source, Suspended, Target
 from airflow_subset_provider.core.engines.postgresql import fit
-from airflow_subset_provider.core.engines.postgresql.session import prepare_session, raw, translated
+from airflow_subset_provider.core.engines.postgresql.session import DURABLE, prepare_session, raw, translated
 from airflow_subset_provider.core.engines.postgresql.store import PostgresStore, other_end
 from airflow_subset_provider.core.errors import Fault
 from airflow_subset_provider.core.schema import Table, TableName
@@ -170,6 +170,7 @@ class PostgresTarget(PostgresStore, Target):
         self.execute(dump)
         self.execute("RESET ALL")
         prepare_session(self.connection)
+        self.execute(DURABLE)
 
     # -- before and after
 
