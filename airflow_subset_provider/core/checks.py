@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from airflow_subset_provider.core import drift, names, select
+from airflow_subset_provider.core import drift, select
 from airflow_subset_provider.core.engines.base import Source, Target
 from airflow_subset_provider.core.errors import DriftError, EndpointError, Fault, RequestError, SubsetError, TargetError
 from airflow_subset_provider.core.plan import Plan
@@ -79,6 +79,15 @@ def missing_tables(plan: Plan, found: Schema) -> list[TableName]:
     return [t.name for t in plan.schema.tables if t.name not in found]
 
 
+def _missing(tables: Sequence[TableName], some: bool, target: Target) -> list[Fault]:
+    if some:
+        advice = "Make it in the target, or leave its schema out of `schemas`."
+        return [Fault(f"the target has no table {t}", target.label, advice) for t in tables]
+    few = ", ".join(map(str, tables[:3])) + (", …" if len(tables) > 3 else "")
+    what = f"the target has none of the {len(tables)} tables ({few})"
+    return [Fault(what, target.label, "Let the run make them: create_schema=True (--create-schema).")] if tables else []
+
+
 def check_target(
     plan: Plan, source: Source, target: Target, found: Schema, replace_existing: bool, live: Schema
 ) -> list[Fault]:
@@ -95,11 +104,7 @@ def check_target(
             present.append(table)
             faults += target.type_faults(drift.as_it_is_now(table, live), found[table.name], source)
             faults += _left_empty(table, live, found[table.name], target)
-        else:
-            near = names.nearest(table.name.name, [t.name.name for t in found.tables])
-            faults.append(
-                Fault(f"the target has no table {table.name}", target.label, f"{near} Or use create_schema=True.")
-            )
+    faults += _missing(missing_tables(plan, found), bool(present), target)
     faults += target.unwritable(present)
     if not faults:
         inside = [t.name for t in present]

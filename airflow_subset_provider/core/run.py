@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -360,11 +360,17 @@ class Run:
             fingerprint=self.plan.schema.fingerprint,
             tables=tuple(tables),
             keys=keys,
-            warnings=(*warnings, *self.plan.warnings),
+            warnings=(*warnings, *self.plan.warnings, *self._fruitless(stats)),
             sequences=sequences,
             seconds=round(seconds, 3),
             guarantee=guarantee(self.exported is not None),
         )
+
+    def _fruitless(self, stats: Mapping[TableName, Stats]) -> Iterator[str]:
+        """A filter without a row is more often a mistake than a wish."""
+        for table in self.plan.tables.values():
+            if table.filter is not None and not stats.get(table.name, Stats()).extracted:
+                yield f"{table.name}: no row answers its filter, {table.filter}"
 
     # -- release
 

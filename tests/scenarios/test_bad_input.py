@@ -225,10 +225,23 @@ def test_a_database_that_is_not_there(shop: Lab) -> None:
 # -- the target's tables
 
 
+def test_a_target_without_any_of_the_tables(lab: MakeLab) -> None:
+    db = lab(SCHEMA, ROWS, target="")
+    error = db.refusal(filters={"customer": "true"})
+    assert len(error.faults) == 1
+    assert "has none of the 3 tables (public." in str(error)
+    assert "create_schema=True (--create-schema)" in str(error)
+
+
+def test_a_filter_that_no_row_answers_is_told(shop: Lab) -> None:
+    report = shop.run(filters={"customer": "id = 404"})
+    assert "public.customer: no row answers its filter, id = 404" in report.warnings
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("DROP TABLE parking", ["the target has no table public.parking", "create_schema=True"]),
+        ("DROP TABLE parking", ["the target has no table public.parking", "Make it in the target"]),
         ("ALTER TABLE customer DROP name", ["customer.name", "no such column", "character varying(20)"]),
         ("ALTER TABLE customer ADD extra int NOT NULL", ["customer.extra", "needs a value"]),
         ("ALTER TABLE customer ALTER store TYPE text", ["customer.store", "text", "integer"]),
