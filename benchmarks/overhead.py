@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import statistics
 import tempfile
-import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -117,12 +116,9 @@ def _environment(home: Path, source: PostgresServer, target: PostgresServer) -> 
 
 
 def _seconds(airflow: Standalone, dag_id: str, run_id: str) -> list[float]:
-    path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}"
-    while (state := airflow.call(path)["state"]) not in ("success", "failed"):
-        time.sleep(1)
-    if state == "failed":
+    if airflow.finished(dag_id, run_id)["state"] == "failed":
         raise SystemExit(f"the run of {dag_id} failed")
-    tasks: list[dict[str, Any]] = airflow.call(f"{path}/taskInstances?limit=100")["task_instances"]
+    tasks = airflow.tasks(dag_id, run_id)
     return [_between(t) for t in tasks if dag_id == "empty" or ".tables." in t["task_id"]]
 
 

@@ -42,8 +42,8 @@ def main() -> int:
     try:
         kind = kinds.named(os.environ.get("ENGINE", ""))
         with _home() as home, _servers(console, kind) as (source, target, rows):
-            _lay_dag(home, source)
-            environment = _environment(home, source, target)
+            lay_dag(home, source)
+            environment = airflow_settings(home, source, target)
             if os.environ.get("UI", "") not in ("", "0"):
                 _serve(console, environment, home, rows)
                 return 0
@@ -84,7 +84,7 @@ def _servers(console: Console, kind: kinds.Kind) -> Iterator[tuple[Endpoint, End
         yield source, target, rows
 
 
-def _lay_dag(home: Path, source: Endpoint) -> None:
+def lay_dag(home: Path, source: Endpoint) -> None:
     """The DAG in a folder of its own, with the catalog of this very server beside it: types differ between servers."""
     folder = home / "dags"
     folder.mkdir()
@@ -92,7 +92,7 @@ def _lay_dag(home: Path, source: Endpoint) -> None:
     (folder / catalog.FILE).write_text(catalog.text(source, DATABASE), encoding="utf-8")
 
 
-def _environment(home: Path, source: Endpoint, target: Endpoint) -> dict[str, str]:
+def airflow_settings(home: Path, source: Endpoint, target: Endpoint) -> dict[str, str]:
     """Airflow's settings; the connections' passwords are known to its processes only."""
     path = [str(find_binaries()), os.environ["PATH"]]
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "PYTHON"))}
@@ -173,15 +173,13 @@ def _serve(console: Console, environment: Mapping[str, str], home: Path, rows: M
 
 
 def _report_when_done(console: Console, airflow: Standalone, run_id: str, rows: Mapping[str, int]) -> None:
-    started, path = time.monotonic(), f"/api/v2/dags/{DAG_ID}/dagRuns/{run_id}"
+    started = time.monotonic()
     with console.status("The DAG is running"):
-        while (state := airflow.call(path)["state"]) not in ("success", "failed"):
-            time.sleep(1)
+        state = airflow.finished(DAG_ID, run_id)["state"]
     if state == "failed":
         console.print("[red]The DAG run failed; its log is in the browser.[/]")
         return
-    xcom = airflow.call(f"{path}/taskInstances/{GROUP_ID}.finish/xcomEntries/return_value")["value"]
-    shape = json.loads(xcom) if isinstance(xcom, str) else xcom
+    shape = airflow.xcom(DAG_ID, run_id, f"{GROUP_ID}.finish")
     show.report(console, shape, rows, time.monotonic() - started)
 
 

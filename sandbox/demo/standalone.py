@@ -29,9 +29,7 @@ exec 3<&0 </dev/null
 trap : TERM
 (
   "$PYTHON" -m airflow db migrate &&
-  { "$PYTHON" -m airflow api-server &
-    "$PYTHON" -m airflow scheduler --skip-serve-logs &
-    "$PYTHON" -m airflow dag-processor &
+  { COMPONENTS
     wait; }
 ) 3<&- &
 read -r _ <&3
@@ -59,7 +57,7 @@ class Standalone:
         reader, self._lifeline = os.pipe()
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                ["sh", "-c", _WATCHDOG],
+                ["sh", "-c", _WATCHDOG.replace("COMPONENTS", "\n".join(f"{c} &" for c in self._components()))],
                 stdin=reader,
                 stdout=output,
                 stderr=output,
@@ -67,6 +65,10 @@ class Standalone:
                 start_new_session=True,
             )
         os.close(reader)
+
+    def _components(self) -> list[str]:
+        """Shell commands, started once the metadata database is there."""
+        return [f'"$PYTHON" -m airflow {c}' for c in ("api-server", "scheduler --skip-serve-logs", "dag-processor")]
 
     def _settings(self) -> dict[str, str]:
         return {
@@ -103,6 +105,30 @@ class Standalone:
                 if time.monotonic() > deadline:
                     raise SandboxError(f"Airflow does not answer ({error}). Its log: {self._log}") from error
                 time.sleep(0.5)
+
+    def finished(self, dag_id: str, run_id: str, patience: float = 900) -> dict[str, Any]:
+        """The run, once it has ended."""
+        deadline = time.monotonic() + patience
+        while True:
+            run: dict[str, Any] = self.call(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")
+            if run["state"] in ("success", "failed"):
+                return run
+            if time.monotonic() > deadline:
+                raise SandboxError(
+                    f"the run is still {run['state']} after {patience:.0f} s. Airflow's log: {self._log}"
+                )
+            time.sleep(1)
+
+    def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """The run's task instances."""
+        found = self.call(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances?limit=100")
+        return list(found["task_instances"])
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str) -> Any:
+        """What a task returned."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
+        value = self.call(path)["value"]
+        return json.loads(value) if isinstance(value, str) else value
 
     def call(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Ask Airflow's REST API: GET, or POST with a body."""

@@ -1,0 +1,130 @@
+"""Scale-out on Airflow's own executor: forty tables on two Celery workers that share no disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_subset_provider.core.run import Endpoint, reflect
+from sandbox.celery_airflow import CeleryAirflow, Worker
+from sandbox.postgresql import PostgresEndpoint, find_binaries
+from sandbox.redis import RedisServer
+from tests.airflow.conftest import Database
+from tests.databases import CreateDatabase
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
+
+TABLES, ROWS, KEPT = 40, 30, 10
+AIRFLOWS_OWN = {"airflow.cfg", "airflow-worker.pid"}
+
+DAG = """
+import json, os, pathlib
+from airflow.sdk import DAG
+from airflow_subset_provider import SubsetOperator
+
+PLACES = ("HOME", "TMPDIR", "PWD", "AIRFLOW_HOME")
+
+def look(context):  # before each task: what earlier ones have left on this worker
+    ti = context["ti"]
+    files = {p: [str(f.relative_to(os.environ[p])) for f in pathlib.Path(os.environ[p]).rglob("*") if f.is_file()]
+             for p in PLACES}
+    seen = {"worker": os.environ["SUBSET_WORKER"], "cwd": os.getcwd(), "files": files}
+    (pathlib.Path(os.environ["EVIDENCE"]) / f"{ti.task_id}.json").write_text(json.dumps(seen))
+
+with DAG("refresh", schedule=None, default_args={"on_execute_callback": look}):
+    SubsetOperator(
+        task_id="copy", source_conn_id="source", target_conn_id="target", create_schema=True,
+        filters={"t0": "id <= 10"}, catalog="shop.catalog.json",
+    )
+"""
+
+
+@pytest.fixture
+def ends(
+    source_server: PostgresEndpoint, target_server: PostgresEndpoint, fresh_database: CreateDatabase
+) -> tuple[Database, Database]:
+    """A tree of tables, three below each; the same number of rows in each, paired one to one."""
+    source = Database(source_server, fresh_database(source_server, hint="tree"))
+    for n in range(TABLES):
+        parent = f", parent int NOT NULL REFERENCES t{(n - 1) // 3}" if n else ""
+        rows = "n, n" if n else "n"
+        source.run(f"CREATE TABLE t{n} (id int PRIMARY KEY{parent})")
+        source.run(f"INSERT INTO t{n} SELECT {rows} FROM generate_series(1, {ROWS}) n")
+    return source, Database(target_server, fresh_database(target_server, hint="tree_copy"))
+
+
+def test_forty_tables_on_two_workers(
+    ends: tuple[Database, Database], source_server: PostgresEndpoint, fresh_database: CreateDatabase, tmp_path: Path
+) -> None:
+    source, target = ends
+    workers = [Worker(name, tmp_path / name) for name in ("worker-a", "worker-b")]
+    environment = _laid_out(tmp_path, source, target)
+    metadata = source_server.url(fresh_database(source_server, hint="metadata"), "psycopg2")
+    with (
+        RedisServer() as redis,
+        CeleryAirflow(environment, tmp_path / "airflow.log", redis, metadata, workers) as airflow,
+    ):
+        run = airflow.trigger("refresh")
+        state = airflow.finished("refresh", run, patience=1500)["state"]
+        tasks = airflow.tasks("refresh", run)
+        assert state == "success", _complaints(tasks, tmp_path / "airflow.log")
+        report = airflow.xcom("refresh", run, "copy.finish")
+    _spread_over(workers, tasks)
+    _nothing_left_behind(workers, tmp_path / "evidence")
+    assert (report["kept"], report["dangling"]) == (TABLES * KEPT, 0)
+    assert target.counts() == {f"t{n}": KEPT for n in range(TABLES)}
+    assert target.foreign_keys() == source.foreign_keys()
+
+
+def _laid_out(folder: Path, source: Database, target: Database) -> dict[str, str]:
+    """The DAG and its catalog, which all components read; the environment of all."""
+    for name in ("dags", "evidence", "main"):
+        (folder / name).mkdir()
+    (folder / "dags" / "refresh.py").write_text(DAG)
+    schema = reflect(Endpoint("postgresql", source.connect, "source"))
+    (folder / "dags" / "shop.catalog.json").write_text(schema.to_json())
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "PYTHON"))}
+    return kept | {
+        "PATH": f"{find_binaries()}{os.pathsep}{os.environ['PATH']}",
+        "AIRFLOW_HOME": str(folder / "main"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW_CONN_SOURCE": source.url,
+        "AIRFLOW_CONN_TARGET": target.url,
+        "EVIDENCE": str(folder / "evidence"),
+    }
+
+
+def _complaints(tasks: list[dict[str, Any]], log: Path) -> str:
+    return f"{[t['task_id'] for t in tasks if t['state'] == 'failed']}\n{log.read_text()[-4000:]}"
+
+
+def _spread_over(workers: list[Worker], tasks: list[dict[str, Any]]) -> None:
+    """As Airflow itself says: both ran a fair share of the tables' tasks."""
+    hosts = Counter(t["hostname"] for t in tasks if ".tables." in t["task_id"])
+    assert sum(hosts.values()) == TABLES
+    assert set(hosts) == {w.name for w in workers}
+    assert min(hosts.values()) >= TABLES // 8, hosts
+
+
+def _nothing_left_behind(workers: list[Worker], evidence: Path) -> None:
+    """Each task found its worker's directories as empty as the first one did."""
+    seen = [json.loads(path.read_text()) for path in evidence.glob("copy.*.json")]
+    assert len(seen) > TABLES
+    for one in seen:
+        worker = next(w for w in workers if w.name == one["worker"])
+        assert one["cwd"] == str(worker.places["PWD"])
+        assert {p: _of_tasks(files) for p, files in one["files"].items()} == {p: [] for p in worker.places}
+    for worker in workers:
+        for place in worker.places.values():
+            assert _of_tasks(str(f.relative_to(place)) for f in place.rglob("*") if f.is_file()) == []
+
+
+def _of_tasks(files: Any) -> list[str]:
+    """Without Airflow's own settings, and its logs where no log server takes them."""
+    return [f for f in files if f not in AIRFLOWS_OWN and not f.startswith("logs/")]
