@@ -1,10 +1,10 @@
-"""`python -m benchmarks [parsing|overhead|planning …]`: all of them without a name."""
+"""`python -m benchmarks [parsing|overhead|mysql|mariadb …]`: all of them without a name."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import depth, memory, overhead, parsing, planning, throughput
+from benchmarks import depth, memory, mysql, overhead, parsing, planning, throughput
 
 ALL = {
     "parsing": parsing.main,
@@ -13,6 +13,8 @@ ALL = {
     "depth": depth.main,
     "throughput": throughput.main,
     "memory": memory.main,
+    "mysql": mysql.mysql,
+    "mariadb": mysql.mariadb,
 }
 
 

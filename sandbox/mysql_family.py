@@ -155,7 +155,10 @@ class MySqlFamilyServer(MySqlFamilyEndpoint):
     def _start(self, port: int) -> Supervised:
         self.port, self.socket_dir = port, scratch_directory("subset-my-")
         data, accounts = self.socket_dir / "data", self.socket_dir / "accounts.sql"
+        # A server that starts removes every temporary table it finds in its tmpdir, those of other servers as well.
+        temporary = self.socket_dir / "tmp"
         try:
+            temporary.mkdir()
             self.initialise(data)
             accounts.touch(mode=0o600)
             accounts.write_text(self._account_statements())
@@ -167,6 +170,7 @@ class MySqlFamilyServer(MySqlFamilyEndpoint):
             [
                 *self.server_command(),
                 f"--datadir={data}",
+                f"--tmpdir={temporary}",
                 f"--port={port}",
                 f"--socket={self.socket}",
                 f"--pid-file={self.socket_dir / 'pid'}",
