@@ -53,7 +53,15 @@ def test_example_dags_parse_without_connections(airflow_home: Path, monkeypatch:
         monkeypatch.delenv(name)
     bag = DagBag(dag_folder=str(EXAMPLES))
     assert bag.import_errors == {}
-    assert {"example_subset", "example_subset_mysql", "demo_subset"} <= set(bag.dags)
+    assert {
+        "debug_a_customer",
+        "example_subset_mysql",
+        "demo_subset",
+        "nightly_staging",
+        "after_the_refresh",
+        "tenants",
+        "masked_ready",
+    } <= set(bag.dags)
 
 
 def test_the_demos_catalog_is_the_demos_schema(source_server: object, target_server: object, tmp_path: Path) -> None:
