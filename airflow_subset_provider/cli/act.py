@@ -31,6 +31,12 @@ def run(
     source: Source,
     target: Target,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Tables copied at a time.")] = 1,
+    chunk_rows: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="ROWS", help="Larger tables are loaded in parts of about so many rows, by several jobs."
+        ),
+    ] = None,
     replace_existing: Annotated[
         bool, typer.Option("--replace-existing", help="The target's tables may be emptied, whoever filled them.")
     ] = False,
@@ -75,6 +81,7 @@ def run(
         replace_existing=replace_existing or request.file.replace_existing,
         create_schema=create_schema or request.file.create_schema,
         on_drift=on_drift or request.file.on_drift,
+        chunk_rows=request.file.chunk_rows if chunk_rows is None else chunk_rows,
         alive=is_alive,
         fresh=request.file.catalog is None,
     )

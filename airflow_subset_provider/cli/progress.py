@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Any
 
 from rich.console import Console
@@ -73,6 +73,7 @@ class Bars:
         self._progress, self._expected, self._components = progress, expected, components
         self._phase: TaskID | None = None
         self._tables: dict[TableName, TaskID] = {}
+        self._streams: dict[tuple[TableName, int], list[int]] = {}
         self._lock = Lock()
 
     def phase(self, name: str) -> None:
@@ -93,7 +94,14 @@ class Bars:
         with self._lock:
             task = self._tables.get(table)
             if task is not None:
-                self._progress.update(task, completed=moved.rows, rows=moved.rows)
+                rows = self._all_rows(table, moved.rows)
+                self._progress.update(task, completed=rows, rows=rows)
+
+    def _all_rows(self, table: TableName, rows: int) -> int:
+        """Of all streams into the table: parts of it come side by side, and one after the other in a thread."""
+        ended, last = self._streams.get((table, get_ident()), [0, 0])
+        self._streams[table, get_ident()] = [ended + last if rows < last else ended, rows]
+        return sum(sum(stream) for (t, _), stream in self._streams.items() if t == table)
 
     def done(self, component: Component, stats: dict[TableName, Stats]) -> None:
         """Take its bars away."""

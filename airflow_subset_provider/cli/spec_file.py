@@ -7,12 +7,14 @@ import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from airflow_subset_provider.core.errors import Fault, RequestError
 from airflow_subset_provider.core.spec import OnDrift, RelationSpec, Spec
 
-BEYOND = ("catalog", "replace_existing", "create_schema", "on_drift", "consistent")
+BEYOND = ("catalog", "replace_existing", "create_schema", "on_drift", "consistent", "chunk_rows")
 
 
 class SpecFile(Spec):
@@ -24,6 +26,8 @@ class SpecFile(Spec):
         create_schema: make the target's tables where there are none.
         on_drift: when the source's schema is no longer the catalog's: "fail", or "warn" and go on if that is harmless.
         consistent: whether the copy is the source at one point in time; null: where the source can show it (Postgres).
+        chunk_rows: tables of more rows (as the source estimates) are loaded in parts of about so many, so that several
+            jobs share one table; 0: none is.
     """
 
     catalog: str | None = None
@@ -31,6 +35,7 @@ class SpecFile(Spec):
     create_schema: bool = False
     on_drift: OnDrift = OnDrift.FAIL
     consistent: bool | None = None
+    chunk_rows: Annotated[int, Field(ge=0)] = 0
 
     @property
     def request(self) -> Spec:

@@ -203,6 +203,10 @@ class Ledger(Store):
         """Of a source only."""
         _only_a_source()
 
+    def constant(self, text: str, column: Column) -> sa.ColumnElement[Any]:
+        """A text, as all keys are here."""
+        return sa.literal(text, sa.String())
+
     def keys(self, columns: Sequence[Column], rows: Sequence[tuple[str, ...]], name: str) -> sa.FromClause:
         """Of a source only."""
         _only_a_source()

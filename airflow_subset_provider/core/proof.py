@@ -78,7 +78,7 @@ class Proof:
             with self._holding() as state, self.source.snapshot() if loose else nullcontext():
                 nulled = integrity.null(table)
                 if nulled:
-                    before = state.stats(self.tally.run).get(table, Stats())
+                    before = state.own_stats(self.tally.run).get(table, Stats())
                     state.note_stats(self.tally.run, table, replace(before, nulled=before.nulled + nulled))
                     self.tally.log.info("%s: references set to NULL in %d rows", table, nulled)
 

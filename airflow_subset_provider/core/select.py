@@ -10,7 +10,7 @@ a primary key stay exact. A strongly connected component is one recursive walk.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import product
 from math import prod
@@ -32,14 +32,22 @@ MOST_BRANCHES = 6
 Selection = sa.Select[Any] | sa.CompoundSelect[Any]
 
 
-def extract(plan: Plan, table: TableName, flavour: Flavour) -> Selection:
-    """The SELECT of all rows a table gets before references are looked at: relevant or whole; none for other rules."""
+Part = Callable[[sa.FromClause], Sequence[sql.Condition]]
+
+
+def extract(plan: Plan, table: TableName, flavour: Flavour, part: Part | None = None) -> Selection:
+    """The SELECT of all rows a table gets before references are looked at: relevant or whole; none for other rules.
+
+    Args:
+        part: conditions on the table's own rows that leave a part of them; for tables in no cycle.
+    """
     columns = plan.schema[table].copied
     names = [c.name for c in columns]
-    made = Extract(plan, flavour)
+    parts = {table: part} if part else {}
+    made = Extract(plan, flavour, parts=parts)
     rows = made.rows(table, names)
     if made.shared and not flavour.shares_ctes:
-        rows = Extract(plan, flavour, made.shared).rows(table, names)
+        rows = Extract(plan, flavour, made.shared, parts).rows(table, names)
     return sql.sent(rows, columns, flavour.sent)
 
 
@@ -47,12 +55,20 @@ class Extract:
     """One statement under construction: its CTEs are made once each.
 
     Args:
+        parts: conditions that leave a part of a table's rows.
         held: ancestors whose CTEs the server must be kept from writing out at every place that reads them.
     """
 
-    def __init__(self, plan: Plan, flavour: Flavour, held: frozenset[TableName] = frozenset()) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        flavour: Flavour,
+        held: frozenset[TableName] = frozenset(),
+        parts: Mapping[TableName, Part] | None = None,
+    ) -> None:
         """Start an empty statement."""
         self._held = held
+        self._parts = parts or {}
         self._uses: Counter[TableName] = Counter()
         self.plan = plan
         self.flavour = flavour
@@ -65,7 +81,7 @@ class Extract:
         """SELECT these columns of the table's relevant rows (all rows, for the rule `whole`)."""
         match self.plan.rule(table):
             case Rule.WHOLE:
-                return self.tables.select(table, columns)
+                return self.tables.select(table, columns).where(*self._part(table))
             case Rule.RELEVANT:
                 component = self.plan.graph.component_of[table]
                 if self.plan.inside(component):
@@ -83,7 +99,12 @@ class Extract:
         """The table's own filter and sample."""
         plan = self.plan.tables[table]
         filters = [] if plan.filter is None else [sql.clause(plan.filter)]
-        return filters + ([] if plan.sample is None else [self._sample(self.plan.schema[table], plan.sample, filters)])
+        if plan.sample is not None:
+            filters = [*filters, self._sample(self.plan.schema[table], plan.sample, filters)]
+        return [*filters, *self._part(table)]
+
+    def _part(self, table: TableName) -> Sequence[sql.Condition]:
+        return self._parts[table](self.tables[table]) if table in self._parts else ()
 
     def _sample(self, table: Table, sample: Sample, filters: list[sql.Condition]) -> sql.Condition:
         rows = self.tables[table.name]

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
+from airflow_subset_provider.core.chunks import Chunk
 from airflow_subset_provider.core.engines.base import Suspended, Target
 from airflow_subset_provider.core.errors import Fault, LockedError
 from airflow_subset_provider.core.schema import TableName
@@ -58,6 +59,17 @@ CLAIMS = sa.Table(
     sa.Column("table_name", sa.String(64), primary_key=True),
     sa.Column("claims", sa.Integer, nullable=False),
 )
+CHUNKS = sa.Table(
+    "chunks",
+    MODEL,
+    sa.Column("table_schema", sa.String(64), primary_key=True),
+    sa.Column("table_name", sa.String(64), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("low", sa.Text),
+    sa.Column("high", sa.Text),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("stats", sa.Text),
+)
 # Names are compared as they are spelled, and the state is undone with the rows it speaks of.
 ON_MYSQL: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 
@@ -92,6 +104,17 @@ class Stats:
     seconds: float = 0.0
     more: dict[str, int] = field(default_factory=dict)
 
+    def __add__(self, other: Stats) -> Stats:
+        """Both together."""
+        return Stats(
+            self.extracted + other.extracted,
+            self.referred + other.referred,
+            self.dropped + other.dropped,
+            self.nulled + other.nulled,
+            self.bytes + other.bytes,
+            round(self.seconds + other.seconds, 3),
+        )
+
     @property
     def kept(self) -> int:
         """Rows in the copy."""
@@ -106,15 +129,15 @@ class State:
         self._target = target
         self._schema, prefix = target.state_home
         tables = _placed(self._schema, prefix)
-        self._lock, self._suspended, self._tables, self._claims = (
-            tables[t.name] for t in (LOCK, SUSPENDED, TABLES, CLAIMS)
+        self._lock, self._suspended, self._tables, self._claims, self._chunks = (
+            tables[t.name] for t in (LOCK, SUSPENDED, TABLES, CLAIMS, CHUNKS)
         )
 
     def create(self) -> None:
         """Make the state tables where they are missing, and hold them until the transaction ends."""
         self._target.lock_state()
         self._target.execute(sa.schema.CreateSchema(self._schema, if_not_exists=True))
-        for table in (self._lock, self._suspended, self._tables, self._claims):
+        for table in (self._lock, self._suspended, self._tables, self._claims, self._chunks):
             self._target.execute(sa.schema.CreateTable(table, if_not_exists=True))
 
     def exists(self) -> bool:
@@ -234,6 +257,7 @@ class State:
         """Mark the tables as this run's, with nothing done yet."""
         for table in tables:
             self.note_stats(run, table, Stats())
+            self.note_chunks(table, ())
             self._target.execute(sa.delete(self._claims).where(*self._at(self._claims, table)))
             place = self._target.located(table)
             self._target.execute(
@@ -251,10 +275,10 @@ class State:
         return all([self._claim(table) for table in tables])  # noqa: C419 (of every table, whatever the first one says)
 
     def unclaimed(self, tables: Iterable[TableName]) -> list[TableName]:
-        """Those of the tables that no step has claimed since the run was prepared."""
+        """Those of the tables that no step has claimed since the run was prepared, or of which a part is not there."""
         c = self._claims.c
         rows = self._target.rows(sa.select(c.table_schema, c.table_name).where(c.claims == sa.literal_column("0")))
-        found = {TableName(s, t) for s, t in rows}
+        found = {TableName(s, t) for s, t in rows} | self.incomplete()
         return [t for t in tables if self._target.located(t) in found]
 
     def _claim(self, table: TableName) -> bool:
@@ -269,8 +293,65 @@ class State:
         place = self._target.located(table)
         return state.c.table_schema == place.schema, state.c.table_name == place.name
 
+    # -- the parts of a large table
+
+    def note_chunks(self, table: TableName, chunks: Iterable[Chunk]) -> None:
+        """Write down the table's parts, none of them loaded; those of before are gone."""
+        place = self._target.located(table)
+        self._target.execute(sa.delete(self._chunks).where(*self._at(self._chunks, table)))
+        for chunk in chunks:
+            row = {"number": chunk.number, "low": chunk.low, "high": chunk.high, "tries": 0}
+            self._target.execute(
+                sa.insert(self._chunks).values(table_schema=place.schema, table_name=place.name, **row)
+            )
+
+    def chunks(self, table: TableName) -> list[int]:
+        """The numbers of the table's parts."""
+        here = self._at(self._chunks, table)
+        found = self._target.rows(sa.select(self._chunks.c.number).where(*here).order_by(self._chunks.c.number))
+        return [number for (number,) in found]
+
+    def take_chunk(self, table: TableName, number: int) -> tuple[Chunk, Stats | None] | None:
+        """Keep every other attempt at the part out until the transaction ends.
+
+        Returns:
+            The part, and what loading it did if it is there already; None: the table has no such part.
+        """
+        c, here = self._chunks.c, (*self._at(self._chunks, table), self._chunks.c.number == number)
+        self._target.execute(sa.update(self._chunks).values(tries=c.tries + sa.literal_column("1")).where(*here))
+        found = self._target.rows(sa.select(c.low, c.high, c.stats).where(*here))
+        if not found:
+            return None
+        ((low, high, stats),) = found
+        return Chunk(number, low, high), None if stats is None else Stats(**json.loads(stats))
+
+    def note_chunk(self, table: TableName, number: int, stats: Stats) -> None:
+        """The part is there."""
+        here = (*self._at(self._chunks, table), self._chunks.c.number == number)
+        self._target.execute(sa.update(self._chunks).values(stats=json.dumps(asdict(stats))).where(*here))
+
+    def incomplete(self) -> set[TableName]:
+        """Tables of which a part is not there, by their names in the target."""
+        c = self._chunks.c
+        rows = self._target.rows(sa.select(c.table_schema, c.table_name).where(c.stats.is_(None)).distinct())
+        return {TableName(s, t) for s, t in rows}
+
+    # -- what was done
+
     def stats(self, run: str | None = None) -> dict[TableName, Stats]:
-        """What the run did to each table so far; without one, what the last run of each table did."""
+        """What the run did to each table so far, parts included; without one, what the last run of each table did."""
+        found = self.own_stats(run)
+        c = self._chunks.c
+        names = {self._target.located(t): t for t in found}
+        done = sa.select(c.table_schema, c.table_name, c.stats).where(c.stats.is_not(None))
+        for schema, name, text in self._target.rows(done):
+            table = names.get(TableName(schema, name))
+            if table is not None:
+                found[table] += Stats(**json.loads(text))
+        return found
+
+    def own_stats(self, run: str | None = None) -> dict[TableName, Stats]:
+        """The same without parts: what `note_stats` wrote."""
         c = self._tables.c
         noted = sa.select(c.table_schema, c.table_name, c.stats)
         rows = self._target.rows(noted if run is None else noted.where(c.run == run))

@@ -46,21 +46,22 @@ class Tally:
         self, state: State, target: Target, fetched: Mapping[TableName, Moved], dropped: Mapping[TableName, int]
     ) -> dict[TableName, Stats]:
         """Add what a step did to what is noted of each table it changed."""
-        before, now = state.stats(self.run), {}
-        for table in {**fetched, **dropped}:
+        before, changed = state.own_stats(self.run), [*{**fetched, **dropped}]
+        for table in changed:
             moved, gone, was = fetched.get(table, Moved()), dropped.get(table, 0), before.get(table, Stats())
-            now[table] = replace(
+            now = replace(
                 was,
                 referred=was.referred + moved.rows,
                 dropped=was.dropped + gone,
                 bytes=was.bytes + moved.bytes,
                 seconds=round(was.seconds + moved.seconds, 3),
             )
-            state.note_stats(self.run, table, now[table])
+            state.note_stats(self.run, table, now)
             if moved.rows or gone:
                 self.log.info("%s: %s, %d left out", table, told(moved, "referred "), gone)
         target.analyze([t for t, m in fetched.items() if m.rows >= WORTH_ANALYZING])
-        return now
+        now_all = state.stats(self.run)
+        return {table: now_all[table] for table in changed}
 
 
 def told(moved: Moved, kind: str = "") -> str:

@@ -75,6 +75,18 @@ def test_a_run_by_an_older_catalog(cli: Cli, shop: Shop, tmp_path: Path) -> None
     assert f"public.product.{dropped}: column added" in str(json.loads(report.read_text())["warnings"])
 
 
+def test_tables_in_parts_make_the_same_copy(cli: Cli, shop: Shop) -> None:
+    query(shop.source, "ANALYZE")
+    request = ("--filter", "customer: id <= 30", "--replace-existing")
+    assert cli("run", "-q", *shop.ends, *request).code == 0
+    whole = {t: sorted(query(shop.target, f'SELECT * FROM "{t}"'), key=str) for t in shop.counts()}
+    done = cli("run", "-v", *shop.ends, *request, "--jobs", 3, "--chunk-rows", 20)
+    assert done.code == 0, done.err
+    parts = query(shop.target, "SELECT table_name, count(*) FROM airflow_subset.chunks GROUP BY 1")
+    assert dict(parts)["orders"] > 1
+    assert {t: sorted(query(shop.target, f'SELECT * FROM "{t}"'), key=str) for t in shop.counts()} == whole
+
+
 @pytest.mark.parametrize("suffix", [".yaml", ".toml"])
 def test_a_spec_file(cli: Cli, shop: Shop, tmp_path: Path, suffix: str) -> None:
     cli("reflect", "--source", shop.source, "-o", tmp_path / "shop.json")

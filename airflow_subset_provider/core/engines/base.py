@@ -124,6 +124,10 @@ class Flavour(ABC):
         return value
 
     @abstractmethod
+    def constant(self, text: str, column: Column) -> sa.ColumnElement[Any]:
+        """A value of the column that `as_text` gave, as a constant that is compared as the column's own values are."""
+
+    @abstractmethod
     def keys(self, columns: Sequence[Column], rows: Sequence[tuple[str, ...]], name: str) -> sa.FromClause:
         """Keys as a table of these columns, written out in the statement."""
 

@@ -129,6 +129,10 @@ class MySqlFlavour(Flavour):
         """FLOAT as DOUBLE: the server shows a FLOAT with six digits, which is not the value (manual B.3.4.8)."""
         return types.cast(value, "DOUBLE") if types.parsed(column.type).base == "float" else value
 
+    def constant(self, text: str, column: Column) -> sa.ColumnElement[Any]:
+        """A literal of the column's type and collation."""
+        return sa.literal_column(types.literal(text, types.parsed(column.type)))
+
     def keys(self, columns: Sequence[Column], rows: Sequence[tuple[str, ...]], name: str) -> sa.FromClause:
         """A table value constructor behind a first SELECT that names its columns: both servers know this form.
 

@@ -146,6 +146,10 @@ class PostgresFlavour(Flavour):
         text = self.as_text(column, type_)
         return sa.func.lower(text) if base == "citext" else text
 
+    def constant(self, text: str, column: Column) -> sa.ColumnElement[Any]:
+        """CAST of a literal, which is planned as a constant."""
+        return sa.cast(sa.literal(text, sa.String()), ServerType(column.type))
+
     def keys(self, columns: Sequence[Column], rows: Sequence[tuple[str, ...]], name: str) -> sa.FromClause:
         """`unnest` of one array of texts a column: of the type itself, it would take arrays and composites apart."""
         arrays: list[sa.ColumnElement[Any]] = [

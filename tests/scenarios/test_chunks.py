@@ -1,0 +1,268 @@
+"""Large tables in parts: the same copy, whatever the key is, whichever part dies or comes twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from airflow_subset_provider.core import chunks, parallel
+from airflow_subset_provider.core.errors import TargetError
+from airflow_subset_provider.core.graph import Component
+from airflow_subset_provider.core.report import Report
+from airflow_subset_provider.core.run import Run
+from airflow_subset_provider.core.schema import TableName
+from airflow_subset_provider.core.state import Stats
+from airflow_subset_provider.core.verify import verify
+from tests.scenarios.kit import Lab, MakeLab, lab_fixture  # noqa: F401
+
+SCHEMA = """
+CREATE TABLE shop (id int PRIMARY KEY);
+CREATE TABLE sale (id bigint PRIMARY KEY, shop int REFERENCES shop, boss bigint);
+CREATE TABLE word (name text PRIMARY KEY, shop int REFERENCES shop);
+CREATE TABLE ticket (id uuid PRIMARY KEY, shop int REFERENCES shop);
+CREATE TABLE pair (a int, b int, shop int REFERENCES shop, PRIMARY KEY (a, b));
+CREATE TABLE day (at timestamptz NOT NULL UNIQUE, shop int REFERENCES shop);
+CREATE TABLE keyless (n int, shop int REFERENCES shop);
+CREATE TABLE node (id int PRIMARY KEY, up int REFERENCES node, shop int REFERENCES shop);
+CREATE TABLE note (id int PRIMARY KEY, sale bigint REFERENCES sale);
+"""
+ROWS = """
+INSERT INTO shop SELECT n FROM generate_series(1, 5) n;
+INSERT INTO sale SELECT n * n, n % 5 + 1 FROM generate_series(1, 1000) n;
+INSERT INTO word SELECT 'it''s \\ "' || n, n % 5 + 1 FROM generate_series(1, 1000) n;
+INSERT INTO ticket SELECT md5(n::text)::uuid, n % 5 + 1 FROM generate_series(1, 1000) n;
+INSERT INTO pair SELECT n % 7, n, n % 5 + 1 FROM generate_series(1, 1000) n;
+INSERT INTO day SELECT '2026-01-01'::timestamptz + n * interval '1.5 s', n % 5 + 1 FROM generate_series(1, 1000) n;
+INSERT INTO keyless SELECT n % 10, n % 5 + 1 FROM generate_series(1, 1000) n;
+INSERT INTO node SELECT n, nullif(n / 2, 0), n % 5 + 1 FROM generate_series(1, 1000) n;
+INSERT INTO note SELECT n, n * n FROM generate_series(1, 1000) n;
+ANALYZE;
+"""
+REQUEST: dict[str, Any] = {"filters": {"shop": "id <= 2"}}
+
+
+class Silence:
+    """Hears what a run says."""
+
+    def __init__(self) -> None:
+        self.heard: dict[TableName, Stats] = {}
+
+    def phase(self, name: str) -> None: ...
+
+    def started(self, component: Component) -> None: ...
+
+    def done(self, component: Component, stats: dict[TableName, Stats]) -> None:
+        self.heard |= stats
+
+
+def in_parts(db: Lab, jobs: int = 3, rows: int = 150, **request: Any) -> Report:
+    run = replace(db.prepared(**request), chunk_rows=rows)
+    listener = Silence()
+    report = parallel.subset(run, listener, jobs)
+    db.assert_in_force()
+    assert verify(run.plan, db.target.endpoint()).faults == ()
+    assert {str(t): s.extracted for t, s in listener.heard.items()} == {
+        t.table: t.extracted for t in report.tables if t.extracted
+    } | {str(t): 0 for t, s in listener.heard.items() if not s.extracted}
+    return report
+
+
+@pytest.mark.parametrize("request_", [REQUEST, {"filters": {}}, {"filters": {"shop": "id = 1"}, "others": "skip"}])
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_the_same_copy(lab: MakeLab, request_: dict[str, Any], jobs: int) -> None:
+    db = lab(SCHEMA, ROWS)
+    whole = db.run(**request_)
+    rows = db.target.everything()["rows"]
+    parts = in_parts(db, jobs, **request_)
+    assert db.target.everything()["rows"] == rows
+    counts = [(t.table, t.kept, t.extracted) for t in whole.tables]
+    assert [(t.table, t.kept, t.extracted) for t in parts.tables] == counts
+
+
+def test_which_tables_are_cut_and_how_finely(lab: MakeLab) -> None:
+    db = lab(SCHEMA, ROWS)
+    run = replace(db.prepared(**REQUEST), chunk_rows=100)
+    run.prepare()
+    cut = {c.tables[0].name: len(run.cut(c)) for c in run.plan.extracts if chunks.splits(run.plan, c, run.chunk_rows)}
+    run.release()
+    assert {"keyless", "node", "shop"}.isdisjoint(cut)
+    assert set(cut) == {"sale", "word", "ticket", "pair", "day", "note"}
+    # 400 of 1000 rows are wanted, as the planner guesses from the sizes of the tables.
+    assert all(2 <= n <= 10 for n in cut.values()), cut
+    assert cut["pair"] <= 7  # its first column has seven values
+
+
+def test_parts_are_even(lab: MakeLab) -> None:
+    db = lab(SCHEMA, ROWS)
+    run = replace(db.prepared(filters={}), chunk_rows=100)
+    run.prepare()
+    (sale,) = (c for c in run.plan.extracts if c.title == "public.sale")
+    sizes = [run.extract_chunk(sale, n)[sale.tables[0]].extracted for n in run.cut(sale)]
+    run.release()
+    assert sizes == [100] * 10
+
+
+def test_what_hangs_on_all_rows_is_not_cut(lab: MakeLab) -> None:
+    db = lab(SCHEMA, ROWS)
+    plan = db.plan(
+        filters={"shop": "true"}, sample={"sale": 500, "word": "50%"}, relations={"pair.shop": {"references": "drop"}}
+    )
+    cut = {c.tables[0].name for c in plan.extracts if chunks.splits(plan, c, 100)}
+    assert {"sale", "pair"}.isdisjoint(cut)
+    assert {"word", "ticket"} <= cut
+
+
+def test_a_sample_by_share_in_parts(lab: MakeLab) -> None:
+    db = lab(SCHEMA, ROWS)
+    request: dict[str, Any] = {"filters": {"shop": "id <= 3"}, "sample": {"word": "50%"}}
+    db.run(**request)
+    rows = db.target.rows("word")
+    assert 0 < len(rows) < 600
+    in_parts(db, **request)
+    assert db.target.rows("word") == rows
+
+
+def test_many_ways_to_the_filters_in_parts(lab: MakeLab) -> None:
+    """Branches of a UNION ALL, each with the part's conditions."""
+    keys = ", ".join(f"s{n} int REFERENCES shop" for n in range(3))
+    values = ", ".join(f"(n + {n}) % 5 + 1" for n in range(3))
+    db = lab(
+        f"CREATE TABLE shop (id int PRIMARY KEY); CREATE TABLE deal (id int PRIMARY KEY, {keys});",
+        "INSERT INTO shop SELECT generate_series(1, 5);"
+        f"INSERT INTO deal SELECT n, {values} FROM generate_series(1, 900) n; ANALYZE",
+    )
+    db.run(filters={"shop": "id = 1"})
+    rows = db.target.rows("deal")
+    assert len(rows) == 540
+    in_parts(db, filters={"shop": "id = 1"})
+    assert db.target.rows("deal") == rows
+
+
+# -- parts that die, come twice, or come late
+
+
+def _cut(db: Lab, key: str = "run") -> tuple[Run, Component, list[int]]:
+    """A run whose table `sale` has been cut, everything else loaded."""
+    run = replace(db.prepared(key, **REQUEST), chunk_rows=40)
+    run.prepare()
+    (sale,) = (c for c in run.plan.extracts if c.title == "public.sale")
+    for component in run.plan.extracts:
+        if component is not sale:
+            run.extract(component)
+    numbers = run.cut(sale)
+    assert len(numbers) > 3
+    return run, sale, numbers
+
+
+def _end(db: Lab, run: Run) -> None:
+    for component in run.plan.closures:
+        run.refer(component)
+    report = run.finish()
+    run.release()
+    expected = [r for r in db.source.rows("sale") if r[1] in (1, 2)]
+    assert db.target.rows("sale") == expected
+    assert next(t.extracted for t in report.tables if t.table == "public.sale") == len(expected)
+    db.assert_in_force()
+
+
+def test_a_part_may_be_repeated(lab: MakeLab) -> None:
+    db = lab(SCHEMA, ROWS)
+    run, sale, numbers = _cut(db)
+    first = [run.extract_chunk(sale, n) for n in numbers]
+    assert [run.extract_chunk(sale, n) for n in numbers] == first
+    _end(db, run)
+
+
+def test_a_part_at_work_twice(lab: MakeLab) -> None:
+    db = lab(SCHEMA, ROWS)
+    run, sale, numbers = _cut(db)
+    others = [replace(run) for _ in range(3)]
+    with ThreadPoolExecutor(6) as pool:
+        doing = [pool.submit(other.extract_chunk, sale, n) for n in numbers for other in (run, *others)]
+        for done in doing:
+            done.result()
+    _end(db, run)
+
+
+def test_a_part_that_dies_leaves_nothing(lab: MakeLab) -> None:
+    db = lab(SCHEMA, ROWS)
+    run, sale, numbers = _cut(db)
+    db.target.execute("ALTER TABLE sale ADD CONSTRAINT picky CHECK (id < 250000) NOT VALID")
+    failed = []
+    for n in numbers:
+        try:
+            run.extract_chunk(sale, n)
+        except Exception:
+            failed.append(n)
+    assert 0 < len(failed) < len(numbers)
+    db.target.execute("ALTER TABLE sale DROP CONSTRAINT picky")
+    with pytest.raises(TargetError, match="sale: nothing was loaded"):
+        run.finish()
+    for n in failed:
+        run.extract_chunk(sale, n)
+    _end(db, run)
+
+
+@pytest.mark.parametrize("loaded", [0, 1, 99])
+def test_a_table_is_cut_again(lab: MakeLab, loaded: int) -> None:
+    """With some of its parts there, and into other parts."""
+    db = lab(SCHEMA, ROWS)
+    run, sale, numbers = _cut(db)
+    for n in numbers[:loaded]:
+        run.extract_chunk(sale, n)
+    fewer = replace(run, chunk_rows=80).cut(sale)
+    assert len(fewer) < len(numbers)
+    for n in numbers:  # the tasks there are
+        run.extract_chunk(sale, n)
+    _end(db, run)
+
+
+def test_a_table_is_loaded_whole_after_some_parts(lab: MakeLab) -> None:
+    """As `prepare` does when only some of a table's tasks are cleared."""
+    db = lab(SCHEMA, ROWS)
+    run, sale, numbers = _cut(db)
+    run.extract_chunk(sale, numbers[0])
+    run.extract(sale)
+    for n in numbers:
+        run.extract_chunk(sale, n)
+    _end(db, run)
+
+
+def test_parts_of_a_run_that_was_prepared_again(lab: MakeLab) -> None:
+    db = lab(SCHEMA, ROWS)
+    run, sale, numbers = _cut(db)
+    run.extract_chunk(sale, numbers[0])
+    run.prepare()
+    with pytest.raises(TargetError, match=r"public\.sale has not been cut into parts"):
+        run.extract_chunk(sale, numbers[0])
+    run, sale, numbers = _cut(db)
+    for n in numbers:
+        run.extract_chunk(sale, n)
+    _end(db, run)
+
+
+def test_rows_that_come_and_go_between_two_parts(lab: MakeLab) -> None:
+    """On a live source nothing dangles, and rows beyond the last bound belong to the last part."""
+    db = lab(SCHEMA, ROWS)
+    run, sale, numbers = _cut(db)
+    changes: list[Callable[[], None]] = [
+        lambda: db.source.execute("DELETE FROM note WHERE sale = 1; DELETE FROM sale WHERE id = 1"),
+        lambda: db.source.execute("INSERT INTO sale VALUES (2000000, 1), (-5, 1)"),
+        lambda: db.source.execute("UPDATE sale SET boss = 7"),
+    ]
+    for n, change in zip(numbers, changes, strict=False):
+        run.extract_chunk(sale, n)
+        change()
+    for n in numbers[len(changes) :]:
+        run.extract_chunk(sale, n)
+    for component in run.plan.closures:
+        run.refer(component)
+    assert run.finish().dangling == 0
+    run.release()
+    found = {row[0] for row in db.target.rows("sale")}
+    assert 2000000 in found
+    db.assert_in_force()
