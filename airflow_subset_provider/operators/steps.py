@@ -165,7 +165,8 @@ class PrepareOperator(Step):
     def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
         """The filters, and where the report goes; `finish` takes both from here."""
         super().render_template_fields(context, jinja_env)
-        self.report = str(self.render_template(self.job.report, context, jinja_env or self.get_template_env()))
+        if self.job.report:  # with native rendering, nothing would become None
+            self.report = str(self.render_template(self.job.report, context, jinja_env or self.get_template_env()))
 
     def _pulled(self, context: Context) -> None:
         """Of an earlier try perhaps: `prepare` renders afresh."""
