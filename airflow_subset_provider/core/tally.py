@@ -37,7 +37,7 @@ class Tally:
             if self.watch:
                 self.watch(table, moved)
             if moved.seconds - told_at >= LOG_EVERY:
-                self.log.info("%s: %.1f MB so far, %.1f s", table, moved.bytes / MB, moved.seconds)
+                self.log.info("%s: %s so far, %.1f s", table, size(moved.bytes), moved.seconds)
                 told_at = moved.seconds
 
         return tell
@@ -66,4 +66,9 @@ class Tally:
 
 def told(moved: Moved, kind: str = "") -> str:
     """A stream's numbers in words."""
-    return f"{moved.rows:,} {kind}rows, {moved.bytes / MB:.1f} MB, {moved.seconds:.2f} s, {moved.rate:,.0f} rows/s"
+    return f"{moved.rows:,} {kind}rows, {size(moved.bytes)}, {moved.seconds:.2f} s, {moved.rate:,.0f} rows/s"
+
+
+def size(count: int) -> str:
+    """Bytes in words."""
+    return f"{count / MB:,.1f} MB" if count >= MB else f"{count / 1000:.1f} kB"
