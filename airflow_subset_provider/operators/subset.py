@@ -203,7 +203,8 @@ class SubsetOperator(TaskGroup):
         return TaskGroup(name, parent_group=self, dag=self.dag, tooltip=tooltip)
 
     def _task(self, task_id: str) -> dict[str, Any]:
-        return {"task_id": task_id, "task_group": self, "dag": self.dag, "outlets": []}
+        doc = texts.STEPS.get(task_id)
+        return {"task_id": task_id, "task_group": self, "dag": self.dag, "outlets": [], "doc_md": doc}
 
 
 def _component_task(plan: Plan, component: Component, group: TaskGroup, what: str = "") -> dict[str, Any]:

@@ -14,6 +14,20 @@ from airflow_subset_provider.core.state import Stats
 MB = 1_000_000
 
 
+# Markdown for the details of the tasks that belong to no table.
+STEPS = {
+    "prepare": "Checks everything on both ends, all faults at once; then locks the target, notes and suspends its "
+    "foreign keys and triggers, and empties the tables in scope. Nothing has changed if it fails in its checks.",
+    "hold": "Holds one state of the source open until all tables have been read from it.",
+    "wait": "Makes sure that this state of the source can be read, before any table is.",
+    "loaded": "All tables hold the rows that they keep by their own rules. Nothing is proven yet.",
+    "settle": "Fetches the rows that kept rows reference, and leaves out what cannot be kept.",
+    "finish": "Puts the foreign keys back and has the server validate them, sets sequences, and reports. When it has "
+    "succeeded, the copy is proven, and its assets are updated; *Details* has the button of the report.",
+    "release": "The teardown of `prepare`: whatever happened, puts back what is still suspended and gives up the lock.",
+}
+
+
 def rules(plan: Plan, component: Component) -> str:
     """The rule of the component's table; one line a table where it has several."""
     return _per_table(component, {t: plan.tables[t].rule.value for t in component.tables})

@@ -76,6 +76,13 @@ def test_a_cycle_is_one_task_with_all_its_tables_names(catalog: Path) -> None:
         assert text in task.doc_md
 
 
+@pytest.mark.parametrize("relations", [{}, {"employee.manager_id": {"references": "drop"}}])
+def test_every_task_says_what_it_does(catalog: Path, relations: dict[str, Any]) -> None:
+    with DAG("d", schedule=None) as dag:
+        _operator(catalog=catalog, others="referenced", relations=relations)
+    assert [t.task_id for t in dag.tasks if not t.doc_md] == []
+
+
 def test_no_sql_at_parse_time(catalog: Path) -> None:
     with DAG("d", schedule=None) as dag:
         _operator(catalog=catalog)
