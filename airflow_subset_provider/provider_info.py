@@ -50,6 +50,12 @@ def get_provider_info() -> dict[str, Any]:
                         "float",
                         default="24",
                     ),
+                    "snapshot_patience": _option(
+                        "Seconds that `hold` keeps the snapshot while no other task of its group runs, because there "
+                        "is no slot for any. Then it withdraws, and each table is read at its own time.",
+                        "float",
+                        default="300",
+                    ),
                 },
             }
         },

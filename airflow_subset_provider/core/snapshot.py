@@ -34,8 +34,10 @@ def wanted(engine: str, consistent: bool | None) -> bool:
         consistent: what the user says; None: where the engine can.
 
     Raises:
-        RequestError: the user says so of an engine that cannot.
+        RequestError: the user says so of an engine that cannot, or says neither.
     """
+    if consistent not in (None, True, False):
+        raise RequestError(Fault(f"{consistent!r} is neither True, False nor None", "consistent"))
     able = engines.shares_snapshots(engine)
     if consistent and not able:
         raise RequestError(

@@ -30,6 +30,8 @@ class Job:
         group_id: the full id of the task group; the ids of its tasks begin with it.
         cached: the plan's schema comes from the cache, not from a catalog file.
         report: where the report is written: a template; empty for nowhere.
+        consistent: all tasks are to read one state of the source.
+        demanded: and the run fails where that cannot be.
     """
 
     plan: Plan
@@ -41,6 +43,8 @@ class Job:
     create_schema: bool = False
     report: str = ""
     on_drift: OnDrift = OnDrift.FAIL
+    consistent: bool = False
+    demanded: bool = False
 
     def task_id(self, name: str) -> str:
         """The full id of one of the group's tasks."""
@@ -53,9 +57,17 @@ class Job:
         return planning.build(self.plan.spec.with_filters(filters), self.plan.schema)
 
     def run(
-        self, key: str, filters: Mapping[str, str], alive: Callable[[str, datetime], bool], log: logging.Logger
+        self,
+        key: str,
+        filters: Mapping[str, str],
+        alive: Callable[[str, datetime], bool],
+        log: logging.Logger,
+        exported: str | None = None,
     ) -> Run:
         """The core's run, ready to take any of its steps; looks the connections up, opens none.
+
+        Args:
+            exported: the name of the source's state that its steps read.
 
         Raises:
             EndpointError: a connection is unknown here, or of an unsupported type.
@@ -74,6 +86,7 @@ class Job:
             on_drift=self.on_drift,
             alive=alive,
             log=log,
+            exported=exported,
         )
 
     def extract_sql(self, component: Component, filters: Mapping[str, str]) -> str:

@@ -18,9 +18,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from airflow.sdk import BaseOperator
 
 from airflow_subset_provider.compat import AirflowFailException
-from airflow_subset_provider.core.errors import DriftError, Fault, LockedError, RequestError, SubsetError
+from airflow_subset_provider.core.errors import (
+    DriftError,
+    Fault,
+    LockedError,
+    RequestError,
+    SnapshotError,
+    SubsetError,
+)
 from airflow_subset_provider.core.graph import Component
-from airflow_subset_provider.operators import lock, reporting, texts
+from airflow_subset_provider.operators import agreement, lock, reporting, texts
 from airflow_subset_provider.operators.announce import announce
 from airflow_subset_provider.operators.interruptible import interruptible
 from airflow_subset_provider.operators.job import Job
@@ -39,6 +46,7 @@ Numbers = dict[str, dict[str, Any]]
 FILTERS = "filters"
 PREPARED = "prepared"
 WAIT = 5.0
+FINISHED = ("success", "failed", "upstream_failed", "skipped", "removed")
 
 
 @contextmanager
@@ -109,9 +117,17 @@ class Step(BaseOperator):
         """Take the step."""
         ti = context["ti"]
         key = lock.run_key(ti.dag_id, ti.run_id, self.job.group_id)
+        exported = self._exported(context)
         with _as_airflow_wants(hopeless=self.hopeless):
-            self._run = self.job.run(key, self.filters, partial(lock.is_alive, ti), _log_of(self))
-            return self.step(self._run, context)
+            self._run = self.job.run(key, self.filters, partial(lock.is_alive, ti), log_of(self), exported)
+            try:
+                return self.step(self._run, context)
+            except SnapshotError as error:
+                raise AirflowFailException(f"{error} {agreement.advice(self.job)}") from None
+
+    def _exported(self, context: Context) -> str | None:
+        """The name of the source's state that this task reads; None: its own."""
+        return None
 
     def step(self, run: Run, context: Context) -> Any:
         """What this task does."""
@@ -127,8 +143,41 @@ class Step(BaseOperator):
         ti = context["ti"]
         return lock.task_states(ti, ti.dag_id, ti.run_id, self.job.group_id)
 
+    # -- when only some of the tasks are cleared
 
-def _log_of(task: BaseOperator) -> logging.Logger:
+    def already_loaded(self, context: Context) -> list[Component]:
+        """The components whose tasks have run and will not run again in this DAG run.
+
+        Raises:
+            RequestError: nor will the steps that must follow the loading.
+        """
+        done = {task for task, state in self._states(context).items() if state in ("success", "skipped")}
+        loaded = [c for c in self.job.plan.extracts if self.job.task_id(f"tables.{c.id}") in done]
+        after = sorted(
+            t for t in done if t.startswith(self.job.task_id("references.")) or t == self.job.task_id("finish")
+        )
+        if after:
+            raise RequestError(
+                Fault(
+                    "only a part of the group was cleared, and these tasks will not run again: " + ", ".join(after),
+                    f"task group {self.job.group_id!r}",
+                    "Clear the tables' tasks with their downstream tasks, or the whole group.",
+                )
+            )
+        return loaded
+
+    def load_again(self, run: Run, context: Context) -> None:
+        """Load what `prepare` has emptied and no task of its own will load."""
+        for component in self.already_loaded(context):
+            self.log.info("%s: its task is not run again, so it is loaded here", component.title)
+            interruptible(partial(run.extract, component), run.cancel)
+
+    def _prepared(self, context: Context) -> float:
+        """When the `prepare` that this task belongs to began: tells one run of the group from the next."""
+        return float((self._xcom(context, PREPARED) or {}).get("started", 0.0))
+
+
+def log_of(task: BaseOperator) -> logging.Logger:
     """The task's log, which takes the same calls whatever it is made of in this version of Airflow."""
     return cast("logging.Logger", task.log)
 
@@ -146,6 +195,15 @@ class WritingStep(Step):
                 f"task has {now}. Clear the run from `{self.job.task_id('prepare')}` on."
             )
         return super().execute(context)
+
+    def _exported(self, context: Context) -> str | None:
+        """As `wait` agreed, unless `hold` withdrew."""
+        if not self.job.consistent:
+            return None
+        word = agreement.exported(self.job, context["ti"], self._prepared(context))
+        if word.exported is None:
+            self.log.info("This task reads its own state of the source: %s", word.why)
+        return word.exported
 
 
 class PrepareOperator(Step):
@@ -175,11 +233,11 @@ class PrepareOperator(Step):
         """Prepare; say what with."""
         started = time.time()
         reporting.check(self.report)
-        stale = self._already_loaded(context)
+        self.already_loaded(context)
         try:
             drift = interruptible(run.prepare, run.cancel)
         except DriftError:
-            refresh_catalog(self.job, _log_of(self))
+            refresh_catalog(self.job, log_of(self))
             raise
         ti, schema = context["ti"], run.plan.schema
         ti.xcom_push(FILTERS, self.filters)
@@ -187,36 +245,14 @@ class PrepareOperator(Step):
             PREPARED,
             {"fingerprint": schema.fingerprint, "started": started, "drift": drift, "report": self.report},
         )
-        for component in stale:
-            self.log.info("%s: its task is not run again, so it is loaded here", component.title)
-            interruptible(partial(run.extract, component), run.cancel)
+        if not self.job.consistent:  # else `wait` does it, from the snapshot that is still to be taken
+            self.load_again(run, context)
         return {
             "tables": len(schema.tables),
             "fingerprint": schema.fingerprint,
             "filters": self.filters,
             "seconds": round(time.time() - started, 3),
         }
-
-    def _already_loaded(self, context: Context) -> list[Component]:
-        """The components whose tasks have run and will not run again in this DAG run.
-
-        Raises:
-            RequestError: nor will the steps that must follow the loading.
-        """
-        done = {task for task, state in self._states(context).items() if state in ("success", "skipped")}
-        loaded = [c for c in self.job.plan.extracts if self.job.task_id(f"tables.{c.id}") in done]
-        after = sorted(
-            t for t in done if t.startswith(self.job.task_id("references.")) or t == self.job.task_id("finish")
-        )
-        if after:
-            raise RequestError(
-                Fault(
-                    "only a part of the group was cleared, and these tasks will not run again: " + ", ".join(after),
-                    f"task group {self.job.group_id!r}",
-                    "Clear the tables' tasks with their downstream tasks, or the whole group.",
-                )
-            )
-        return loaded
 
 
 class ExtractOperator(Traced, WritingStep):
@@ -291,9 +327,9 @@ class FinishOperator(WritingStep):
             self.log.info("%s", line)
         for warning in report.warnings:
             self.log.warning("%s", warning)
-        reporting.leave(report, run.plan, prepared.get("report", ""), context["ti"], _log_of(self))
+        reporting.leave(report, run.plan, prepared.get("report", ""), context["ti"], log_of(self))
         self.reported = True
-        announce(context["outlet_events"], self.job, report, _log_of(self))
+        announce(context["outlet_events"], self.job, report, log_of(self))
         shape: dict[str, Any] = json.loads(report.to_json())  # lists where the dataclass has tuples
         return shape
 
@@ -318,8 +354,8 @@ class ReleaseOperator(Step):
         interruptible(run.release, run.cancel)
         # Not before: a worker parses the DAG anew for every task, and a run must keep the structure it began with.
         if (self._xcom(context, PREPARED) or {}).get("drift"):
-            refresh_catalog(self.job, _log_of(self))
+            refresh_catalog(self.job, log_of(self))
 
     def _writing(self, context: Context) -> list[str]:
-        own = context["ti"].task_id
-        return [task for task, state in self._states(context).items() if state == "running" and task != own]
+        apart = (context["ti"].task_id, self.job.task_id(agreement.HOLD))
+        return [task for task, state in self._states(context).items() if state == "running" and task not in apart]

@@ -20,6 +20,7 @@ from airflow.sdk import DAG, BaseOperator, TaskGroup
 
 from airflow_subset_provider.compat import group_arguments
 from airflow_subset_provider.core import plan as planning
+from airflow_subset_provider.core import snapshot
 from airflow_subset_provider.core.errors import Fault, RequestError
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.plan import Plan
@@ -28,6 +29,7 @@ from airflow_subset_provider.core.spec import OnDrift, Spec
 from airflow_subset_provider.operators import arguments, texts
 from airflow_subset_provider.operators.announce import outlets
 from airflow_subset_provider.operators.job import Job
+from airflow_subset_provider.operators.snapshot import tasks as snapshot_tasks
 from airflow_subset_provider.operators.steps import (
     ExtractOperator,
     FinishOperator,
@@ -65,6 +67,8 @@ class SubsetOperator(TaskGroup):
             ObjectStoragePath; a file (`.html`, `.md`, `.json`) or a folder that takes all three. A template.
         on_drift: when the source's schema is no longer the catalog's: "fail", or "warn" and go on if the copy is
             correct all the same (docs/rules.md: Drift).
+        consistent: whether the copy is the source at one point in time (docs/consistency.md). None: where source and
+            executor can; True: fail where they cannot.
         default_args: as of any task group.
         task_arguments: whatever any operator takes (`retries`, `pool`, `queue`, `execution_timeout`, ...), for every
             task of the group; `trigger_rule` is for its first task, `outlets` and `inlets` are for its last, beside
@@ -96,6 +100,7 @@ class SubsetOperator(TaskGroup):
         create_schema: bool = False,
         report: str | PathLike[str] | None = None,
         on_drift: str = "fail",
+        consistent: bool | None = None,
         default_args: Mapping[str, Any] | None = None,
         **task_arguments: Any,
     ) -> None:
@@ -126,6 +131,8 @@ class SubsetOperator(TaskGroup):
             create_schema=create_schema,
             report="" if report is None else str(report),
             on_drift=OnDrift.of(on_drift),
+            consistent=snapshot.wanted(self.plan.schema.dialect, consistent),
+            demanded=bool(consistent),
         )
         self.tooltip = f"{source_conn_id} → {target_conn_id}: {len(self.plan.copied)} tables"
         self._document(job)
@@ -153,7 +160,8 @@ class SubsetOperator(TaskGroup):
 
     def _document(self, job: Job) -> None:
         if getattr(self, "doc_md", "") is None:
-            self.doc_md = texts.group_doc(job.plan, job.source_conn_id, job.target_conn_id)
+            words = snapshot.guarantee(job.consistent)
+            self.doc_md = texts.group_doc(job.plan, job.source_conn_id, job.target_conn_id, words)
 
     # -- its tasks
 
@@ -165,7 +173,8 @@ class SubsetOperator(TaskGroup):
         loaded = EmptyOperator(**self._task("loaded"), trigger_rule="all_success")
         tables = self._group("tables", "Rows that the tables keep by their own rules, parents first")
         self._extracts(tables, job)
-        prepare >> tables >> loaded
+        setups = [prepare, *self._snapshot(job, prepare)]
+        setups[-1] >> tables >> loaded
         if plan.may_ban or plan.closures:
             references = self._group("references", "Rows that kept rows reference, children first")
             self._closures(references, job)
@@ -174,7 +183,16 @@ class SubsetOperator(TaskGroup):
             loaded >> finish
         # A teardown that could fail the DAG run would hide `finish` from Airflow's verdict on the run: only leaves
         # count, and with on_failure_fail_dagrun `release` would be the leaf.
-        finish >> release.as_teardown(setups=prepare, on_failure_fail_dagrun=False)
+        finish >> release.as_teardown(setups=setups, on_failure_fail_dagrun=False)
+
+    def _snapshot(self, job: Job, prepare: BaseOperator) -> list[BaseOperator]:
+        """The tasks that make the run one point in time; the one that the tables wait for."""
+        if not job.consistent:
+            return []
+        hold, wait = snapshot_tasks(job, self._task)
+        hold.as_teardown(setups=prepare, on_failure_fail_dagrun=False)
+        prepare >> wait
+        return [wait]
 
     def _extracts(self, group: TaskGroup, job: Job) -> None:
         tasks = {

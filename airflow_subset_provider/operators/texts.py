@@ -58,12 +58,12 @@ def component_doc(plan: Plan, component: Component) -> str:
     return "\n".join(lines)
 
 
-def group_doc(plan: Plan, source: str, target: str) -> str:
+def group_doc(plan: Plan, source: str, target: str, guarantee: str) -> str:
     """Markdown for the whole group."""
     filters = "\n".join(f"- `{table}`: `{clause}`" for table, clause in plan.spec.filters.items())
     return (
         f"Copies a subset of `{source}` to `{target}`: {len(plan.copied)} of {len(plan.schema.tables)} tables.\n\n"
-        f"{filters}\n\nSchema: `{plan.schema.fingerprint}`"
+        f"{filters}\n\nGuarantee: {guarantee}.\n\nSchema: `{plan.schema.fingerprint}`"
     )
 
 

@@ -41,6 +41,8 @@ def test_task_arguments_reach_every_task(catalog: Path) -> None:
     dag = _dag(catalog, others="referenced", **given)
     assert len(dag.tasks) > 8
     for task in dag.tasks:
+        if task.task_id in ("copy.hold", "copy.wait"):  # what must be otherwise for these: test_snapshot
+            continue
         assert {name: getattr(task, name) for name in given} == given, task.task_id
 
 
@@ -48,7 +50,8 @@ def test_an_argument_beats_default_args_which_beat_the_dags(catalog: Path) -> No
     dag = _dag(
         catalog, {"retries": 1, "queue": "a", "owner": "me"}, default_args={"retries": 2, "queue": "b"}, retries=3
     )
-    assert {(t.retries, t.queue, t.owner) for t in dag.tasks} == {(3, "b", "me")}
+    assert {(t.queue, t.owner) for t in dag.tasks} == {("b", "me")}
+    assert {t.retries for t in dag.tasks if t.task_id != "copy.hold"} == {3}
 
 
 def test_a_trigger_rule_is_for_the_first_task_only(catalog: Path) -> None:
@@ -58,7 +61,7 @@ def test_a_trigger_rule_is_for_the_first_task_only(catalog: Path) -> None:
     ):
         rules = {t.task_id.removeprefix("copy."): str(t.trigger_rule.value) for t in dag.tasks}
         assert rules.pop("prepare") == "all_done"
-        assert rules.pop("release") == "all_done_setup_success"
+        assert rules.pop("release") == rules.pop("hold") == "all_done_setup_success"
         assert set(rules.values()) == {"all_success"}
 
 

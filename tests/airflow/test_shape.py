@@ -41,7 +41,9 @@ def test_layout(catalog: Path) -> None:
     with DAG("d", schedule=None) as dag:
         group = _operator(catalog=catalog, others="referenced")
     assert {t.task_id.removeprefix("copy."): set(t.downstream_task_ids) for t in dag.tasks} == {
-        "prepare": {"copy.tables.customer", "copy.release"},
+        "prepare": {"copy.wait", "copy.hold", "copy.release"},
+        "hold": set(),
+        "wait": {"copy.tables.customer", "copy.release"},
         "tables.customer": {"copy.tables.Order", "copy.tables.payment", "copy.tables.visit"},
         "tables.Order": {"copy.tables.payment"},
         "tables.payment": {"copy.loaded"},

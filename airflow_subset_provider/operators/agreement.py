@@ -1,0 +1,64 @@
+"""Which state of the source the tasks of one run read: what `hold` announces, `wait` agrees to, and all others go by.
+
+Both are XComs, and XComs outlive what they speak of: a cleared run still shows those of the time before. So each says
+of which run of `prepare` it is. A task reads what `wait` agreed to, unless `hold` has withdrawn it since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from airflow_subset_provider.compat import AirflowFailException
+from airflow_subset_provider.operators.job import Job
+
+HOLD, WAIT = "hold", "wait"
+KEY = "snapshot"
+
+
+@dataclass(frozen=True)
+class Word:
+    """What `hold` announced, or `wait` agreed to.
+
+    Attributes:
+        of: when the `prepare` that it belongs to began.
+        exported: the name of the source's state; None: each task reads its own.
+        why: why there is none.
+    """
+
+    of: float
+    exported: str | None = None
+    why: str = ""
+
+    def push(self, ti: Any) -> None:
+        """Say it as the task that runs."""
+        ti.xcom_push(KEY, asdict(self))
+
+
+def heard(job: Job, ti: Any, task: str, of: float) -> Word | None:
+    """What `hold` or `wait` has said in this run of the group; nothing that it said in an earlier one."""
+    found: Mapping[str, Any] | None = ti.xcom_pull(task_ids=job.task_id(task), key=KEY)
+    word = Word(**found) if found else None
+    return word if word and word.of == of else None
+
+
+def exported(job: Job, ti: Any, of: float) -> Word:
+    """What a task is to read.
+
+    Raises:
+        AirflowFailException: nothing was agreed to for this run of `prepare`.
+    """
+    agreed = heard(job, ti, WAIT, of)
+    if agreed is None:
+        raise AirflowFailException(
+            f"`{job.task_id(WAIT)}` has not run since `{job.task_id('prepare')}` did, so there is no snapshot to read. "
+            f"{advice(job)}"
+        )
+    announced = heard(job, ti, HOLD, of)
+    return announced if announced and announced.exported is None else agreed
+
+
+def advice(job: Job) -> str:
+    """What to do when a snapshot is gone."""
+    return f"Clear the whole task group {job.group_id!r}: it takes a new snapshot and loads every table from it."
