@@ -15,7 +15,7 @@ from sandbox.postgresql import PostgresEndpoint
 from tests.consistency.airflow import Airflow, DagRun
 from tests.consistency.bank import SPECS, Bank
 
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("scheduler")]
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("scheduler"), pytest.mark.timeout(1200)]
 
 WHOLE = Spec.of(**SPECS["whole"])
 ONE_POINT, OWN_TIMES = "One point in time", "Each table at its own time"
