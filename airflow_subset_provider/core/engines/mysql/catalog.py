@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -109,13 +110,16 @@ def _keys(rows: list[tuple[Any, ...]]) -> Iterator[Key]:
 
 
 def _foreign_keys(rows: list[tuple[Any, ...]], tables: set[TableName]) -> Iterator[ForeignKey]:
-    """One key for all constraints that say the same."""
-    seen = set()
+    """One key for all constraints that say the same, by the name that sorts first; it answers to the others too."""
+    found: dict[tuple[TableName, TableName, frozenset[tuple[str, str]]], ForeignKey] = {}
     for (schema, name, constraint), group in groupby(sorted(rows, key=lambda r: r[:4]), lambda r: r[:3]):
         parts = list(group)
         child, parent = TableName(schema, name), TableName(parts[0][5], parts[0][6])
         columns, parent_columns = tuple(p[4] for p in parts), tuple(p[7] for p in parts)
         pairs = (child, parent, frozenset(zip(columns, parent_columns, strict=True)))
-        if child in tables and pairs not in seen:
-            seen.add(pairs)
-            yield ForeignKey(constraint, child, columns, parent, parent_columns)
+        twin = found.get(pairs)
+        if twin is not None:
+            found[pairs] = replace(twin, also=(*twin.also, constraint))
+        elif child in tables:
+            found[pairs] = ForeignKey(constraint, child, columns, parent, parent_columns)
+    yield from found.values()

@@ -45,10 +45,12 @@ class Destination:
     """Where rows go.
 
     Attributes:
+        name: the table's, for people.
         table: quoted and qualified.
         columns: quoted, with their types.
     """
 
+    name: str
     table: str
     columns: tuple[tuple[str, Type], ...]
 
@@ -213,7 +215,7 @@ class Copy:
         self._refuse(warned)
         if arrived != self._count.rows:
             raise SubsetError(
-                Fault(f"{self._count.rows} rows were sent, {arrived} arrived", self._destination.table, "Run again.")
+                Fault(f"{self._count.rows} rows were sent, {arrived} arrived", self._destination.name, "Run again.")
             )
 
     def _refuse(self, warned: int) -> None:
@@ -225,8 +227,8 @@ class Copy:
         if warned <= self._count.empty_enums:
             return
         words = dict.fromkeys(f"{without_values(text)} (warning {code})" for _, code, text in self._target.warnings())
-        faults = [Fault(w, self._destination.table) for w in list(words)[:5]]
-        raise SubsetError(faults or Fault(f"{warned} warnings", self._destination.table))
+        faults = [Fault(w, self._destination.name) for w in list(words)[:5]]
+        raise SubsetError(faults or Fault(f"{warned} warnings", self._destination.name))
 
 
 def rendered(rows: Sequence[Row]) -> bytes:

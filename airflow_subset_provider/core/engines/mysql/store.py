@@ -245,7 +245,8 @@ class MySqlStore(MySqlSession, Store):
 
     def _copy(self, source: Source, statement: str, table: Table, into: str, progress: Progress | None = None) -> Moved:
         columns = tuple((self.quote(c.name), types.parsed(c.type)) for c in table.copied)
-        return Copy(_session(source), statement, self, Destination(into, columns)).run(self._may_load(), progress)
+        destination = Destination(str(table.name), into, columns)
+        return Copy(_session(source), statement, self, destination).run(self._may_load(), progress)
 
     def _may_load(self) -> bool:
         """Try it once, with nothing to load: `local_infile` must be on in the server and in the client."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
 from typing import Any
@@ -168,7 +168,20 @@ def literal(text: str | None, type_: Type) -> str:
         case Kind.INTEGER | Kind.BIT:
             number = str(int(text))
             return f"CAST({number} AS UNSIGNED)" if type_.unsigned or type_.kind is Kind.BIT else number
-    return f"CAST('{_plain(text)}' AS {_castable(type_)})"
+    return f"CAST('{_plain(text)}' AS {_castable(_with_room_for(text, type_))})"
+
+
+def _with_room_for(text: str, type_: Type) -> Type:
+    """The type, or one with more digits: cut to fit, a reference of a wider type would match a row it does not mean."""
+    whole, _, fraction = text.lstrip("-").partition(".")
+    match type_.kind:
+        case Kind.DECIMAL:
+            precision, _, scale = (type_.size or "10,0").partition(",")
+            if len(fraction) > int(scale or 0) or len(whole) > max(1, int(precision) - int(scale or 0)):
+                return replace(type_, size="65,30")
+        case Kind.TEMPORAL if len(fraction) > int(type_.size or 0):
+            return replace(type_, size="6")
+    return type_
 
 
 def null(type_: Type) -> str:
