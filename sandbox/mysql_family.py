@@ -124,9 +124,10 @@ class MySqlFamilyEndpoint(Endpoint):
 class MySqlFamilyServer(MySqlFamilyEndpoint):
     """A private server with one account, over TCP on loopback, gone when this process is."""
 
-    def __init__(self, options: Sequence[str] = ()) -> None:
-        """Start a server, with command-line options of its own if given."""
+    def __init__(self, options: Sequence[str] = (), root: str | None = None) -> None:
+        """Start a server, with command-line options of its own and a place for its data if given."""
         super().__init__("127.0.0.1", 0, "subset", new_password())
+        self._root = root
         self._options = tuple(options)
         self.prepare()
         self._server = start_on_free_port(self._start, _PORT_TAKEN)
@@ -153,7 +154,7 @@ class MySqlFamilyServer(MySqlFamilyEndpoint):
         self._server.stop()
 
     def _start(self, port: int) -> Supervised:
-        self.port, self.socket_dir = port, scratch_directory("subset-my-")
+        self.port, self.socket_dir = port, scratch_directory("subset-my-", self._root)
         data, accounts = self.socket_dir / "data", self.socket_dir / "accounts.sql"
         # A server that starts removes every temporary table it finds in its tmpdir, those of other servers as well.
         temporary = self.socket_dir / "tmp"

@@ -99,10 +99,18 @@ def confinement() -> Confinement:
     raise SandboxError("running as root, without user namespaces and without an account to change to")
 
 
-def scratch_directory(prefix: str) -> Path:
-    """A new private directory, at a path short enough for a socket."""
-    root = tempfile.gettempdir()
+def scratch_directory(prefix: str, root: str | None = None) -> Path:
+    """A new private directory, in `root` if given, at a path short enough for a socket."""
+    root = root or tempfile.gettempdir()
     return Path(tempfile.mkdtemp(prefix=prefix, dir=root if len(root) <= _LONGEST_SCRATCH_ROOT else "/tmp"))  # noqa: S108
+
+
+def memory_directory(free_bytes: int) -> str | None:
+    """A file system in memory with that much room, where there is one: no DDL waits for a disk there."""
+    shared = Path("/dev/shm")  # noqa: S108
+    if not os.access(shared, os.W_OK) or shutil.disk_usage(shared).free < free_bytes:
+        return None
+    return str(shared)
 
 
 def free_port() -> int:

@@ -16,6 +16,9 @@ from sandbox.process import SandboxError
 POSTGRES_URL = "SUBSET_TEST_POSTGRES_URL"
 MARIADB_URL = "SUBSET_TEST_MARIADB_URL"
 MYSQL_URL = "SUBSET_TEST_MYSQL_URL"
+# A second server of the kind, for tests whose source and target have databases of the same names.
+MARIADB_TARGET_URL = "SUBSET_TEST_MARIADB_TARGET_URL"
+MYSQL_TARGET_URL = "SUBSET_TEST_MYSQL_TARGET_URL"
 
 
 def open_postgres() -> PostgresEndpoint:
@@ -24,16 +27,16 @@ def open_postgres() -> PostgresEndpoint:
     return PostgresEndpoint.from_url(url) if url else PostgresServer()
 
 
-def open_mariadb() -> MariaDbEndpoint:
-    """The MariaDB of SUBSET_TEST_MARIADB_URL, or a new private one."""
-    url = os.environ.get(MARIADB_URL)
-    return MariaDbEndpoint.from_url(url) if url else MariaDbServer()
+def open_mariadb(variable: str = MARIADB_URL, root: str | None = None) -> MariaDbEndpoint:
+    """The MariaDB that a variable of the environment names, or a new private one with its data in `root`."""
+    url = os.environ.get(variable)
+    return MariaDbEndpoint.from_url(url) if url else MariaDbServer(root=root)
 
 
-def open_mysql() -> MySqlEndpoint:
-    """The MySQL of SUBSET_TEST_MYSQL_URL, or a new private one."""
-    url = os.environ.get(MYSQL_URL)
-    return MySqlEndpoint.from_url(url) if url else MySqlServer()
+def open_mysql(variable: str = MYSQL_URL, root: str | None = None) -> MySqlEndpoint:
+    """The MySQL that a variable of the environment names, or a new private one with its data in `root`."""
+    url = os.environ.get(variable)
+    return MySqlEndpoint.from_url(url) if url else MySqlServer(root=root)
 
 
 def describe() -> list[str]:

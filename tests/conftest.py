@@ -21,9 +21,13 @@ from sandbox.mariadb import MariaDbEndpoint
 from sandbox.mysql import MySqlEndpoint
 from sandbox.mysql_download import MySqlUnavailable
 from sandbox.postgresql import PostgresEndpoint
+from sandbox.process import memory_directory
 from sandbox.server import Endpoint
 from tests import databases
 from tests.databases import CreateDatabase, Dump, Library
+
+# Making and dropping tables is most of what tests do on MySQL and MariaDB, and on a disk most of what they wait for.
+ROOM = 6 * 2**30
 
 Pair = Callable[[Dump], tuple[str, str]]
 
@@ -71,21 +75,38 @@ def target_server() -> Iterator[PostgresEndpoint]:
 @pytest.fixture(scope="session")
 def mariadb_server() -> Iterator[MariaDbEndpoint]:
     """A MariaDB, for sources and targets."""
-    with servers.open_mariadb() as server:
+    with servers.open_mariadb(root=memory_directory(ROOM)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb_target_server() -> Iterator[MariaDbEndpoint]:
+    """Another MariaDB, for targets whose databases have the source's names."""
+    with servers.open_mariadb(servers.MARIADB_TARGET_URL, memory_directory(ROOM)) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def mysql_server() -> Iterator[MySqlEndpoint]:
     """A MySQL, for sources and targets. SUBSET_REQUIRE_MYSQL=1 turns the skip into a failure."""
+    with _mysql(servers.MYSQL_URL) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mysql_target_server() -> Iterator[MySqlEndpoint]:
+    """Another MySQL, for targets whose databases have the source's names."""
+    with _mysql(servers.MYSQL_TARGET_URL) as server:
+        yield server
+
+
+def _mysql(variable: str) -> MySqlEndpoint:
     try:
-        server = servers.open_mysql()
+        return servers.open_mysql(variable, memory_directory(ROOM))
     except MySqlUnavailable as reason:
         if os.environ.get("SUBSET_REQUIRE_MYSQL"):
             raise
         pytest.skip(str(reason))
-    with server:
-        yield server
 
 
 @pytest.fixture
