@@ -1,53 +1,69 @@
-"""`subset_of(script, **request)`: what the engine makes of a hand-made Postgres database, table by table."""
+"""Every scenario runs on every engine, but for those that say which engines have what they are about, and why.
+
+`pytest.mark.engines("postgresql", because="…")` on a test, a module or a single parameter is such a say.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, LiteralString
+from typing import Any
 
-import psycopg
 import pytest
 
-from airflow_subset_provider.core.run import Endpoint, subset
-from airflow_subset_provider.core.spec import Spec
-from sandbox.postgresql import PostgresEndpoint
-from tests.databases import CreateDatabase
+from tests.scenarios.ends import Row
+from tests.scenarios.kit import MakeLab, lab_fixture, shared_lab_fixture, workbench_fixture
+from tests.scenarios.translation import split
 
-Rows = list[tuple[Any, ...]]
+__all__ = ["lab_fixture", "shared_lab_fixture", "workbench_fixture"]
+
+ENGINES = ("postgresql", "mariadb", "mysql")
+
+Rows = list[Row]
 SubsetOf = Callable[..., dict[str, Rows]]
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """The kind of server that both ends are."""
+    return request.param
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the engines that a scenario is not for."""
+    chosen = [item for item in items if _is_for_its_engine(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
+    items[:] = chosen
+
+
+def _is_for_its_engine(item: pytest.Item) -> bool:
+    engine = item.callspec.params.get("engine") if isinstance(item, pytest.Function) and _has_params(item) else None
+    return engine is None or all(engine in mark.args for mark in item.iter_markers("engines"))
+
+
+def _has_params(item: pytest.Function) -> bool:
+    return hasattr(item, "callspec")
 
 
 class Scenario:
     """A source and a target of one test's own."""
 
-    def __init__(self, source: PostgresEndpoint, target: PostgresEndpoint, create: CreateDatabase) -> None:
-        self._servers = source, target
-        self._names = create(source, hint="source"), create(target, hint="target")
-        self._params = source.params(self._names[0]), target.params(self._names[1])
+    def __init__(self, lab: MakeLab) -> None:
+        self._lab = lab
 
     def run(self, script: str, **request: Any) -> None:
         """Load the script into the source and its schema into the target, and run the request."""
-        source, target = self._servers
-        source.run_script(self._names[0], script)
-        target.run_script(self._names[1], source.dump(self._names[0], schema_only=True))
-        subset(Spec.of(**request), _endpoint(self._params[0], "source"), _endpoint(self._params[1], "target"))
+        schema = ";".join(s for s in split(script, ";") if not s.strip().startswith("INSERT"))
+        self.db = self._lab("", script, target=schema)
+        self.db.run(**request)
 
     def rows(self) -> dict[str, Rows]:
-        """All rows of all tables in the target, sorted."""
-        with psycopg.connect(**self._params[1]) as connection:
-            return {table: _sorted_rows(connection, table) for table in _tables(connection)}
-
-    def query(self, text: LiteralString) -> Rows:
-        """What the target answers."""
-        with psycopg.connect(**self._params[1]) as connection:
-            return connection.execute(text).fetchall()
+        """All rows of all tables in the target's schema `public`, sorted."""
+        return {table: self.db.target.rows(table) for table in self.db.target.tables() if "." not in table}
 
 
 @pytest.fixture
-def scenario(
-    source_server: PostgresEndpoint, target_server: PostgresEndpoint, fresh_database: CreateDatabase
-) -> Scenario:
-    return Scenario(source_server, target_server, fresh_database)
+def scenario(lab: MakeLab) -> Scenario:
+    return Scenario(lab)
 
 
 @pytest.fixture
@@ -64,17 +80,3 @@ def subset_of(scenario: Scenario) -> SubsetOf:
 def ids(rows: Rows) -> list[Any]:
     """The first column."""
     return [row[0] for row in rows]
-
-
-def _endpoint(params: dict[str, Any], label: str) -> Endpoint:
-    return Endpoint(engine="postgresql", connect=lambda: psycopg.connect(**params), label=label)
-
-
-def _tables(connection: psycopg.Connection[tuple[Any, ...]]) -> list[str]:
-    query = "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"
-    return [name for (name,) in connection.execute(query).fetchall()]
-
-
-def _sorted_rows(connection: psycopg.Connection[tuple[Any, ...]], table: str) -> Rows:
-    query = psycopg.sql.SQL("SELECT * FROM {}").format(psycopg.sql.Identifier(table))
-    return sorted(connection.execute(query).fetchall(), key=lambda row: [(v is None, str(v).zfill(12)) for v in row])

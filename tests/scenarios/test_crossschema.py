@@ -6,7 +6,7 @@ import pytest
 
 from airflow_subset_provider.core.repair import repair
 from airflow_subset_provider.core.run import Run, reflect
-from tests.scenarios.kit import MakeLab, lab_fixture  # noqa: F401
+from tests.scenarios.kit import MakeLab
 
 SCHEMA = """
 CREATE SCHEMA crm; CREATE SCHEMA "Shop Floor";
@@ -17,7 +17,7 @@ CREATE TABLE "order" (id int PRIMARY KEY, customer int REFERENCES "Shop Floor".c
 ROWS = """
 INSERT INTO crm.customer VALUES (1), (2), (3);
 INSERT INTO "Shop Floor".customer VALUES (11, 1), (12, 2), (13, NULL);
-INSERT INTO "order" VALUES (101, 11), (102, 12), (103, 13), (104, NULL);
+INSERT INTO "order" (id, customer) VALUES (101, 11), (102, 12), (103, 13), (104, NULL);
 """
 ALL = ("crm", "Shop Floor", "public")
 
@@ -68,6 +68,7 @@ def test_the_missing_schemas_are_made(schemas: tuple[str, ...], lab: MakeLab) ->
     assert db.target.ids() == {"order": [101], "Shop Floor.customer": [11], "crm.customer": [1]}
 
 
+@pytest.mark.engines("postgresql", because="MySQL has no search path")
 def test_users_with_different_search_paths(lab: MakeLab) -> None:
     """Types and keys are named with their schemas: what one user's path resolves, another's does not."""
     schema = """

@@ -9,7 +9,9 @@ import pytest
 from airflow_subset_provider.core.errors import DriftError, TargetError
 from airflow_subset_provider.core.report import Report
 from airflow_subset_provider.core.spec import OnDrift
-from tests.scenarios.kit import Lab, MakeLab, lab_fixture  # noqa: F401
+from tests.scenarios.kit import Lab, MakeLab
+
+pytestmark = pytest.mark.engines("postgresql", because="partitions, and columns altered as Postgres spells it")
 
 SCHEMA = """
 CREATE TABLE customer (id int PRIMARY KEY, name varchar(5) NOT NULL);

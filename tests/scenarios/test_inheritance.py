@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from tests.scenarios.kit import MakeLab, lab_fixture  # noqa: F401
+import pytest
+
+from tests.scenarios.kit import MakeLab
+
+pytestmark = pytest.mark.engines("postgresql", because="tables of MySQL inherit nothing")
 
 # `a_tree` sorts before `plant`, so it is loaded first: nothing done to `plant` later may touch its rows.
 SCHEMA = """

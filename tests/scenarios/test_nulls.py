@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.scenarios.kit import MakeLab, lab_fixture  # noqa: F401
+from tests.scenarios.kit import MakeLab
 
 
 def test_a_row_without_reference_is_not_connected_to_a_filter(lab: MakeLab) -> None:

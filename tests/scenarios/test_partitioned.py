@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from tests.scenarios.kit import MakeLab, lab_fixture  # noqa: F401
+import pytest
+
+from tests.scenarios.kit import MakeLab
+
+pytestmark = pytest.mark.engines("postgresql", because="partitioned tables of MySQL take part in no foreign key")
 
 PARENT_AND_CHILD = """
 CREATE TABLE customer (id int, region text, PRIMARY KEY (id, region)) PARTITION BY LIST (region);

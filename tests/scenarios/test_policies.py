@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.scenarios.kit import MakeLab, lab_fixture  # noqa: F401
+from tests.scenarios.kit import MakeLab
 
 CHAIN = """
 CREATE TABLE a (id int PRIMARY KEY);

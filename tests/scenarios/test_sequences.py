@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
-from tests.scenarios.kit import MakeLab, lab_fixture  # noqa: F401
+import pytest
+
+from tests.scenarios.kit import MakeLab
 
 
+def test_a_counter_goes_on_behind_what_the_copy_holds(lab: MakeLab) -> None:
+    schema = """
+    CREATE TABLE counted (id serial PRIMARY KEY, v int, up int REFERENCES counted);
+    CREATE TABLE nobody (id serial PRIMARY KEY, v int);
+    CREATE TABLE sentinel (id serial PRIMARY KEY, v int);
+    CREATE TABLE plain (id int PRIMARY KEY);
+    """
+    rows = """
+    INSERT INTO counted VALUES (5, 1, NULL), (90, 2, 5), (1000, 3, NULL); INSERT INTO nobody VALUES (7, 7);
+    INSERT INTO sentinel VALUES (-1, 1), (0, 2);
+    """
+    db = lab(schema, rows)
+    report = db.run(filters={"counted": "id = 90", "nobody": "id = 1"})
+    assert report.sequences == 3
+    for table in ("counted", "nobody", "sentinel"):
+        db.target.execute(f"INSERT INTO {table} (v) VALUES (9)")
+    assert db.target.ids() == {"counted": [5, 90, 91], "nobody": [1], "plain": [], "sentinel": [-1, 0, 1]}
+
+
+@pytest.mark.engines("postgresql", because="a counter of MySQL belongs to one table")
 def test_the_next_row_finds_a_free_number(lab: MakeLab) -> None:
     schema = """
     CREATE TABLE owned (id serial PRIMARY KEY);
@@ -48,6 +70,7 @@ def test_the_next_row_finds_a_free_number(lab: MakeLab) -> None:
     assert db.target.ids("nobody") == {"nobody": [1]}
 
 
+@pytest.mark.engines("postgresql", because="a counter of MySQL has no bounds and no other use")
 def test_values_outside_of_the_sequences_bounds(lab: MakeLab) -> None:
     """Sentinel rows such as -1 and 0 are below what an ascending sequence can give, others above."""
     schema = """
@@ -74,6 +97,7 @@ def test_values_outside_of_the_sequences_bounds(lab: MakeLab) -> None:
     }
 
 
+@pytest.mark.engines("postgresql", because="a counter of MySQL has no bounds and no other use")
 def test_a_sequence_in_a_default_that_is_no_number(lab: MakeLab) -> None:
     schema = """
     CREATE SEQUENCE codes;

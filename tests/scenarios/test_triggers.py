@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from tests.scenarios.kit import TRIGGERS, MakeLab, lab_fixture  # noqa: F401
+import pytest
+
+from tests.scenarios.kit import MakeLab
+
+pytestmark = pytest.mark.engines(
+    "postgresql", because="triggers are switched off there, and dropped on MySQL: see tests/mysql/test_triggers.py"
+)
 
 SCHEMA = """
 CREATE TABLE fired (what text);
@@ -30,14 +36,14 @@ INSERT INTO c VALUES (1, 1, 2), (2, 3, 2), (3, NULL, 3);
 
 def test_none_fires_and_all_are_as_they_were(lab: MakeLab) -> None:
     db = lab(SCHEMA, ROWS, target=SCHEMA + ARMED)
-    before = db.target.query(TRIGGERS)
+    before = db.target.triggers()
     assert {state for *_, state in before} == {"O", "A", "D", "R"}
     report = [db.run(filters={"p": "id >= 2"}, references=policy) for policy in ("include", "null", "drop")][-1]
     assert db.target.ids() == {"fired": [], "p": [3], "c": [3]}
     assert report.kept == 2
     db.target.execute("INSERT INTO p VALUES (9, NULL)")
     assert db.target.ids("fired") == {"fired": ["rows", "statement"]}
-    assert db.target.query(TRIGGERS) == before
+    assert db.target.triggers() == before
 
 
 def test_a_trigger_that_refuses_everything(lab: MakeLab) -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 
 from airflow_subset_provider.core.errors import RequestError
-from tests.scenarios.kit import Lab, MakeLab, lab_fixture  # noqa: F401
+from tests.scenarios.kit import Lab, MakeLab
+
+pytestmark = pytest.mark.engines(
+    "postgresql", because="the types are those of Postgres: tests/mysql/test_values.py has the others"
+)
 
 TYPES = """
 CREATE TYPE mood AS ENUM ('sad', 'o''k', 'très "happy"');

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.scenarios.kit import MakeLab, lab_fixture  # noqa: F401
+import pytest
+
+from tests.scenarios.kit import MakeLab
 
 
 def test_values_of_a_wider_type_are_not_cut_to_fit(lab: MakeLab) -> None:
@@ -111,6 +113,7 @@ def test_a_virtual_key_in_a_cycle_whose_values_would_match_when_cut(lab: MakeLab
     assert db.target.ids() == {"t": ["a", "b"]}
 
 
+@pytest.mark.engines("postgresql", because="MySQL has no composite types")
 def test_a_key_of_a_composite_type_with_a_null_in_it(lab: MakeLab) -> None:
     schema = """
     CREATE TYPE pair AS (a int, b text);
