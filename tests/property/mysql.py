@@ -1,4 +1,4 @@
-"""The random databases of tests/property on MySQL and MariaDB: what differs there, and nothing else."""
+"""The random databases on MySQL and MariaDB: what differs there, and nothing else."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import Any, ClassVar
 import MySQLdb
 
 from airflow_subset_provider.core.run import Endpoint
-from airflow_subset_provider.core.schema import TableName
-from tests.property import harness
-from tests.property.harness import Engine, run_engine
+from tests.property.harness import Engine, Pair, dangling_query, run_engine
 from tests.property.model import Dialect, Example
 
 
@@ -68,7 +66,7 @@ class _Connection:
         self._connection.close()
 
 
-class MySqlPair(harness.Pair):
+class MySqlPair(Pair):
     """Two databases of one server or of two."""
 
     def __init__(
@@ -91,7 +89,7 @@ class MySqlPair(harness.Pair):
         """Every declared key stands in the target, and nothing dangles under it."""
         for key in example.model.schema(example.dialect).foreign_keys:
             if example.spec.referential_integrity and key.parent.schema == example.dialect.schema:
-                dangling = self.target.execute(harness.dangling_query(key, example.dialect)).fetchall()
+                dangling = self.target.execute(dangling_query(key, example.dialect)).fetchall()
                 assert not dangling, f"{key.label} dangles: {dangling}"
             names = self.target.execute(
                 "SELECT CONSTRAINT_NAME FROM information_schema.KEY_COLUMN_USAGE "
@@ -107,6 +105,3 @@ def _endpoint(params: Mapping[str, Any], database: str, label: str) -> Endpoint:
 def _execute(connection: Any, example: Example, *, rows: bool) -> None:
     statements: Sequence[str] = [example.dialect.empty(), *example.model.statements(example.dialect, rows=rows)]
     connection.run_script(";\n".join(statements))
-
-
-__all__ = ["MySqlDialect", "MySqlPair", "TableName"]
