@@ -91,11 +91,16 @@ def make_pair(fresh_database: CreateDatabase) -> MakePair:
     return make
 
 
+@pytest.fixture
+def servers(request: pytest.FixtureRequest) -> Callable[[str], MySqlFamilyEndpoint]:
+    """`servers("mysql")` or `servers("mariadb")`."""
+    return lambda name: request.getfixturevalue(f"{name}_server")
+
+
 @pytest.fixture(params=["mariadb", "mysql"])
-def server(request: pytest.FixtureRequest) -> MySqlFamilyEndpoint:
+def server(request: pytest.FixtureRequest, servers: Callable[[str], MySqlFamilyEndpoint]) -> MySqlFamilyEndpoint:
     """Either server."""
-    found: MySqlFamilyEndpoint = request.getfixturevalue(f"{request.param}_server")
-    return found
+    return servers(request.param)
 
 
 @pytest.fixture
@@ -133,10 +138,3 @@ def limited_user(server: MySqlFamilyEndpoint) -> Iterator[Callable[..., dict[str
 
     yield make
     administrator.run("DROP USER IF EXISTS subset_limited@'%'")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Part of `make test-long` for now: two more kinds of server make the ordinary run too long."""
-    for item in items:
-        if "tests/mysql/" in item.path.as_posix():
-            item.add_marker(pytest.mark.long)
