@@ -89,7 +89,7 @@ class _Run:
         }
         for number, values in enumerate(self.rows[key.child]):
             wanted = tuple(values[c] for c in key.columns)
-            if None in wanted or any(values[column] != value for column, value in key.when):
+            if None in wanted or any(str(values[column]) != value for column, value in key.when):
                 continue
             parent = parents.get(wanted) if key.parent in self.schema else Row(key.parent, -1)
             if parent:
@@ -141,7 +141,7 @@ class _Run:
     def _settings(self, key: ForeignKey) -> list[RelationSpec]:
         # "patterns match `table.column`, `schema.table.column`, with commas …, or the constraint's name"
         columns = ",".join(key.columns)
-        spellings = (f"{key.child.name}.{columns}", f"{key.child}.{columns}", key.name)
+        spellings = (f"{key.child.name}.{columns}", f"{key.child}.{columns}", key.name, *key.also)
         return [self.spec.relations[pattern] for pattern in most_specific(self.spec.relations, spellings)]
 
     def _is_followed(self, key: ForeignKey) -> bool:
@@ -270,6 +270,7 @@ class _Run:
 def most_specific(patterns: Iterable[str], spellings: tuple[str, ...]) -> list[str]:
     """The patterns that match, the most specific first: exact names, then by the number of literal characters."""
     found = [p for p in patterns if p in spellings or any(fnmatchcase(s, p) for s in spellings)]
+    found.reverse()  # of equally specific ones the last
     return sorted(found, key=lambda p: (p in spellings, sum(c not in "*?[]" for c in p)), reverse=True)
 
 

@@ -8,7 +8,7 @@ wherever it is needed (a worker parses the DAG again for every task), so buildin
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -153,7 +153,26 @@ class Plan:
         ]
         if not self.spec.referential_integrity:
             found.append("referential_integrity is off: foreign keys may not hold in the copy")
+        found += [warning for c in self.graph.components if c.cyclic for warning in self._cut_off(c)]
         return tuple(found)
+
+    def _cut_off(self, component: Component) -> Iterator[str]:
+        """Tables of a cycle that cannot have seeds, because a filter above reaches the cycle elsewhere."""
+        lacking = {
+            t: sorted(f for f in self.filters_above(component) if not self.ways(t, f))
+            for t in component.tables
+            if self.rule(t) is Rule.RELEVANT
+        }
+        if lacking and all(lacking.values()):
+            above = " and ".join(map(str, sorted(self.filters_above(component))))
+            yield f"cycle {component.title}: no row is relevant, as no table of it is below all of {above}"
+            return
+        for table, filters in lacking.items():
+            if self.tables[table].filtered and filters:
+                yield (
+                    f"{table}: its filter only narrows what the cycle {component.title} leads to, as no foreign key of "
+                    f"{table} leads to {' and '.join(map(str, filters))}, which is filtered too"
+                )
 
     @cached_property
     def _carriers(self) -> dict[TableName, tuple[Relation, ...]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from airflow_subset_provider.core import names
 from airflow_subset_provider.core.errors import Fault
@@ -36,18 +37,27 @@ class Relation:
 
 
 def virtual_keys(schema: Schema, spec: Spec) -> tuple[list[ForeignKey], list[Fault]]:
-    """The foreign keys the user declares through `relations[...]["to"]`, and what is wrong with them."""
+    """The foreign keys the user declares through `relations[...]["to"]`, and what is wrong with them.
+
+    One that the schema has already is not declared twice: the copy must not change when the database gets the key.
+    """
     keys: list[ForeignKey] = []
     faults: list[Fault] = []
+    known = {_meaning(k) for k in schema.foreign_keys}
     for text, relation in spec.relations.items():
         if relation.to is None:
             continue
         for found in _declared(schema, text, relation):
             if isinstance(found, Fault):
                 faults.append(found)
-            else:
+            elif _meaning(found) not in known:
+                known.add(_meaning(found))
                 keys.append(found)
     return keys, faults
+
+
+def _meaning(key: ForeignKey) -> tuple[Any, ...]:
+    return key.child, key.columns, key.parent, key.parent_columns, key.when
 
 
 def _declared(schema: Schema, text: str, relation: RelationSpec) -> Iterator[ForeignKey | Fault]:

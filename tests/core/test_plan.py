@@ -221,6 +221,25 @@ def test_warnings_name_the_key_and_what_happens_to_it() -> None:
     }
 
 
+def test_a_filter_in_a_cycle_that_another_filter_reaches_elsewhere() -> None:
+    """dep has no key that leads to loc, so none of its rows is a seed, whatever its own filter says."""
+    office = make([key("dep", "mgr", "emp")], loc="id", dep="id, mgr?", emp="id, loc -> loc, dep -> dep")
+    assert plan(office, filters={"dep": "id = 3"}, others="referenced").warnings == ()
+    both = plan(office, filters={"dep": "id = 3", "loc": "id = 1"}, others="referenced")
+    assert both.warnings == (
+        "public.dep: its filter only narrows what the cycle public.dep + public.emp leads to, as no foreign key of "
+        "public.dep leads to public.loc, which is filtered too",
+    )
+
+
+def test_a_cycle_with_filters_above_different_tables_of_it() -> None:
+    pair = make([key("a", "b", "b")], x="id", y="id", a="id, b?, x -> x", b="id, a -> a, y -> y")
+    assert plan(pair, filters={"x": "true", "y": "true"}).warnings == (
+        "cycle public.a + public.b: no row is relevant, as no table of it is below all of public.x and public.y",
+    )
+    assert plan(pair, filters={"x": "true"}).warnings == ()
+
+
 def test_a_skipped_child_is_no_reason_to_warn() -> None:
     assert plan(SHOP, filters={"rental": "true"}, tables={"address": "skip", "customer": "skip"}).warnings != ()
     assert not any(

@@ -401,16 +401,17 @@ class _Builder:
         first, first_key = self.draw(st.sampled_from(single))
         kind = first.columns[first_key[0]].kind
         alike = [(parent, key) for parent, key in single if parent.columns[key[0]].kind == kind]
-        branches = {"A": (first, first_key), "B": self.draw(st.sampled_from(alike))}
+        of, values = self.draw(st.sampled_from([("text", ["A", "B", "C"]), ("int", [1, 2, 3])]))
+        branches = {str(values[0]): (first, first_key), str(values[1]): self.draw(st.sampled_from(alike))}
         number = 1 + len(self.keys)
-        type_column, column = table.add(f"f{number}_type", "text"), table.add(f"f{number}", kind)
+        type_column, column = table.add(f"f{number}_type", of), table.add(f"f{number}", kind)
         for type_value, (parent, key) in branches.items():
             name = f"{table.name.name}_{type_value}{number}"
             self.keys.append(KeyModel(name, table, (column,), parent, key, "polymorphic", type_column, type_value))
-        values = [None, *(v for parent, key in branches.values() for (v,) in parent.values_of(key))]
+        targets = [None, *(v for parent, key in branches.values() for (v,) in parent.values_of(key))]
         for row in table.rows:
-            row[type_column] = self.draw(st.sampled_from(["A", "B", "C", None]))
-            row[column] = self.draw(st.sampled_from(values))
+            row[type_column] = self.draw(st.sampled_from([*values, None]))
+            row[column] = self.draw(st.sampled_from(targets))
 
     def _repeat_rows(self) -> None:
         """Tables without any key may hold the same row twice."""

@@ -57,6 +57,33 @@ def test_a_polymorphic_reference(lab: MakeLab) -> None:
     assert db.target.ids() == {"issue": [], "merge": [1, 2], "comment": [3, 4]}
 
 
+def test_a_polymorphic_reference_by_number(lab: MakeLab) -> None:
+    """As Django's content_type_id."""
+    db = lab(
+        POLYMORPHIC.replace("on_type text", "on_type int"),
+        """
+    INSERT INTO issue VALUES (1), (2); INSERT INTO merge VALUES (1), (2);
+    INSERT INTO comment VALUES (1, 7, 1, NULL), (2, 8, 1, NULL), (3, 7, 2, NULL), (4, NULL, 1, NULL);
+    """,
+    )
+    on = {"comment.on_id": {"type": "on_type", "to": {"7": "issue.id", "8": "merge.id"}}}
+    db.run(filters={"issue": "id = 1"}, others="referenced", relations=on)
+    assert db.target.ids() == {"issue": [1], "merge": [], "comment": [1]}
+
+
+def test_a_virtual_key_that_is_declared_as_well(lab: MakeLab) -> None:
+    """It counts once: of the composite key, b alone becomes NULL, since a belongs to another key."""
+    schema = """
+    CREATE TABLE x (id int PRIMARY KEY); CREATE TABLE p (a int, b int, PRIMARY KEY (a, b));
+    CREATE TABLE c (id int PRIMARY KEY, a int REFERENCES x, b int, FOREIGN KEY (a, b) REFERENCES p);
+    """
+    db = lab(schema, "INSERT INTO x VALUES (1); INSERT INTO p VALUES (1, 1); INSERT INTO c VALUES (1, 1, 1);")
+    request = {"filters": {"c": "true"}, "others": "referenced", "tables": {"p": "skip"}}
+    for relations in ({}, {"c.a,b": {"to": "p.a,b"}}):
+        db.run(**request, relations=relations)
+        assert db.target.rows("c") == [(1, 1, None)]
+
+
 def test_a_polymorphic_reference_nulled_and_dropped(lab: MakeLab) -> None:
     db = lab(POLYMORPHIC, COMMENTS)
     relations = {"comment.on_id": ON["comment.on_id"] | {"references": "null", "follow": False}}
