@@ -253,16 +253,19 @@ class State:
             for s, t in self._target.rows(sa.select(self._tables.c.table_schema, self._tables.c.table_name))
         }
 
-    def start_tables(self, run: str, tables: Iterable[TableName]) -> None:
-        """Mark the tables as this run's, with nothing done yet."""
+    def start_tables(self, run: str, tables: Sequence[TableName]) -> None:
+        """Mark the tables as this run's, with nothing done yet. A thousand tables are a few thousand statements."""
+        cut = self._chunks.c
+        chunked = {TableName(*r) for r in self._target.rows(sa.select(cut.table_schema, cut.table_name).distinct())}
         for table in tables:
             self.note_stats(run, table, Stats())
-            self.note_chunks(table, ())
-            self._target.execute(sa.delete(self._claims).where(*self._at(self._claims, table)))
-            place = self._target.located(table)
-            self._target.execute(
-                sa.insert(self._claims).values(table_schema=place.schema, table_name=place.name, claims=0)
-            )
+            if self._target.located(table) in chunked:
+                self.note_chunks(table, ())
+        self._target.execute(sa.delete(self._claims))  # of this target's one run at a time
+        for some in batches(tables):
+            places = [self._target.located(table) for table in some]
+            rows = [{"table_schema": p.schema, "table_name": p.name, "claims": 0} for p in places]
+            self._target.execute(sa.insert(self._claims).values(rows))
 
     def claim(self, tables: Iterable[TableName]) -> bool:
         """Keep every other attempt at the tables' step out until the transaction ends.

@@ -6,25 +6,19 @@ bundle it takes the files as they are.
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import textwrap
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_subset_provider.core.run import Endpoint, reflect
-from sandbox.demo.standalone import Standalone
 from tests.airflow.conftest import Database
+from tests.airflow.server import airflow, await_
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 Shop = tuple[Database, Database]
-PATIENCE = 300.0
 
 DAG = """
 import os, time
@@ -83,65 +77,6 @@ class Repository:
         }
 
 
-class Airflow:
-    """A running Airflow, asked over its API."""
-
-    def __init__(self, standalone: Standalone) -> None:
-        self._standalone = standalone
-
-    def trigger(self) -> str:
-        return self._standalone.trigger("refresh")
-
-    def run(self, run: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._standalone.call(f"/api/v2/dags/refresh/dagRuns/{run}")
-        return found
-
-    def end_of(self, run: str) -> dict[str, str]:
-        """Its tasks' states, once it has ended."""
-        _await(lambda: self.run(run)["state"] in ("success", "failed"))
-        return self.tasks(run)
-
-    def tasks(self, run: str) -> dict[str, str]:
-        found = self._standalone.call(f"/api/v2/dags/refresh/dagRuns/{run}/taskInstances?limit=100")
-        return {ti["task_id"]: ti["state"] for ti in found["task_instances"]}
-
-    def known_tasks(self) -> set[str]:
-        """Those of the DAG's newest version."""
-        return {t["task_id"] for t in self._standalone.call("/api/v2/dags/refresh/tasks")["tasks"]}
-
-    def warnings(self, run: str) -> list[str]:
-        path = f"/api/v2/dags/refresh/dagRuns/{run}/taskInstances/copy.finish/xcomEntries/return_value"
-        value = self._standalone.call(f"{path}?deserialize=true")["value"]
-        return list((json.loads(value) if isinstance(value, str) else value)["warnings"])
-
-
-def _await(happened: Callable[[], bool]) -> None:
-    until = time.monotonic() + PATIENCE
-    while not happened():
-        assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.5)
-
-
-@contextmanager
-def airflow(repository: Repository, shop: Shop, home: Path) -> Iterator[Airflow]:
-    root = str(Path(__file__).parents[2])
-    environment = {
-        **os.environ,
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
-        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([{"name": "dags", **repository.bundle}]),
-        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "2",
-        "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "1",
-        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "2",
-        "AIRFLOW_CONN_SOURCE": shop[0].url,
-        "AIRFLOW_CONN_TARGET": shop[1].url,
-        "PYTHONPATH": root,
-        "GATE": str(home / "gate"),
-    }
-    with Standalone(environment, home / "airflow.log") as standalone:
-        yield Airflow(standalone)
-
-
 @pytest.mark.parametrize("versioned", [True, False], ids=["git", "local"])
 @pytest.mark.xdist_group("standalone")
 def test_a_catalog_that_is_committed_while_a_run_waits(shop: Shop, tmp_path: Path, versioned: bool) -> None:
@@ -150,13 +85,13 @@ def test_a_catalog_that_is_committed_while_a_run_waits(shop: Shop, tmp_path: Pat
     before = repository.commit
     home = tmp_path / "home"
     home.mkdir()
-    with airflow(repository, shop, home) as server:
+    with airflow("refresh", repository.bundle, shop, home) as server:
         first = server.trigger()
-        _await(lambda: server.tasks(first).get("gate") == "running")
+        await_(lambda: server.tasks(first).get("gate") == "running")
         shop[0].run("CREATE TABLE complaint (id int PRIMARY KEY, customer_id int REFERENCES customer)")
         shop[0].run("INSERT INTO complaint VALUES (1, 7)")
         repository.reflect()
-        _await(lambda: "copy.tables.complaint" in server.known_tasks())
+        await_(lambda: "copy.tables.complaint" in server.known_tasks())
         (home / "gate").touch()
         states = server.end_of(first)
         second = server.trigger()

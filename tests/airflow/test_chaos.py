@@ -1,0 +1,111 @@
+"""Tasks of a real Airflow that are killed at random moments, then cleared: the copy is an undisturbed run's.
+
+The core's own chaos tests (tests/chaos) disturb more, and more often; here Airflow itself finds the dead task, tries it
+again and clears it. SUBSET_CHAOS_AIRFLOW_RUNS says how many runs, 5 by default.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+from sandbox.postgresql import PostgresEndpoint
+from tests.airflow.conftest import SHOP, Database
+from tests.airflow.server import Airflow, Shop, airflow, await_
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900), pytest.mark.xdist_group("standalone")]
+
+RUNS = int(os.environ.get("SUBSET_CHAOS_AIRFLOW_RUNS", "5"))
+DAG = """
+from datetime import timedelta
+from airflow.sdk import DAG
+from airflow_subset_provider import SubsetOperator
+
+with DAG("chaos", schedule=None):
+    SubsetOperator(
+        task_id="copy", source_conn_id="source", target_conn_id="target", create_schema=True,
+        filters={"customer": "id <= 40 AND pg_sleep(0.01) IS NOT NULL"}, others="referenced",
+        retries=5, retry_delay=timedelta(seconds=1),
+    )
+"""
+TABLES = ("Order", "currency", "customer", "department", "employee", "payment", "visit")
+
+
+def _left(target: Database) -> dict[str, Any]:
+    """All that a run leaves."""
+    found: dict[str, Any] = {t: target.rows(f'SELECT * FROM "{t}" x ORDER BY x') for t in TABLES}
+    found["keys"] = target.foreign_keys()
+    for table in ("suspended", "run_lock"):
+        found[table] = target.rows(f"SELECT * FROM airflow_subset.{table}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def world(
+    source_server: PostgresEndpoint, target_server: PostgresEndpoint, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Airflow, Database, dict[str, Any]]]:
+    """A running Airflow, the target, and what an undisturbed run leaves there."""
+    shop: Shop = (
+        Database(source_server, f"subset_chaos_{os.getpid()}"),
+        Database(target_server, f"subset_chaos_copy_{os.getpid()}"),
+    )
+    home = tmp_path_factory.mktemp("chaos")
+    dags = home / "dags"
+    dags.mkdir()
+    (dags / "chaos.py").write_text(DAG)
+    for database in shop:
+        database.server.create_database(database.name)
+    source_server.psql(shop[0].name, SHOP)
+    bundle = {"classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": {"path": str(dags)}}
+    try:
+        with airflow("chaos", bundle, shop, home) as server:
+            run = server.trigger()
+            states = server.end_of(run)
+            assert set(states.values()) == {"success"}, (home / "airflow.log").read_text()[-5000:]
+            left = _left(shop[1])
+            assert all(left[t] for t in TABLES)
+            yield server, shop[1], left
+    finally:
+        for database in shop:
+            database.server.drop_database(database.name)
+
+
+@pytest.mark.parametrize("seed", range(RUNS))
+def test_a_killed_task_and_a_cleared_one(world: tuple[Airflow, Database, dict[str, Any]], seed: int) -> None:
+    server, target, undisturbed = world
+    chance = random.Random(seed)
+    tasks = sorted(t for t in server.known_tasks() if t != "copy.loaded")
+    run = server.trigger()
+    killed = [_kill(server, run, task, chance) for task in chance.sample(tasks, 2)]
+    states = server.end_of(run)
+    assert set(states.values()) == {"success"}, (states, killed)
+    assert _left(target) == undisturbed, killed
+    again = chance.choice([t for t in tasks if t.startswith("copy.tables.")])
+    server.clear(run, [again])
+    states = server.end_of(run)
+    assert set(states.values()) == {"success"}, (states, again)
+    assert _left(target) == undisturbed, again
+
+
+def _kill(server: Airflow, run: str, task: str, chance: random.Random) -> str:
+    """SIGKILL the task's process a moment after it has begun; whether it was still there then."""
+    found: list[psutil.Process] = []
+
+    def is_there() -> bool:
+        process = server.process(run, task)
+        found.extend([process] if process else [])
+        return process is not None or server.tasks(run).get(task) == "success"
+
+    await_(is_there, every=0.05)
+    time.sleep(chance.uniform(0, 0.8))
+    try:
+        found[0].kill()
+    except (IndexError, psutil.NoSuchProcess):
+        return f"{task} was faster"
+    return f"{task} killed"
