@@ -131,4 +131,9 @@ class DagRun:
         return "\n".join(p.read_text() for p in sorted(folder.glob("*.log")))
 
     def _call(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        return self._airflow.standalone.call(path, body)
+        while True:
+            try:
+                return self._airflow.standalone.call(path, body)
+            except TimeoutError:  # a busy machine; what is asked again changes nothing
+                if body is not None:
+                    raise
