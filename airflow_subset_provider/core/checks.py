@@ -57,10 +57,21 @@ def check_source(plan: Plan, source: Source) -> list[Fault]:
     for table in plan.tables.values():
         if table.filter is not None and table.name not in closed:
             faults += source.clause_faults(table.name, table.filter, f"filters[{str(table.name)!r}]")
+    faults += [] if source.shares_ctes else list(_too_deep(plan, source))
     if not faults:
         for name in _delicate(plan):
             faults += source.statement_faults(select.extract(plan, name, source), f"the SELECT of {name}")
     return faults
+
+
+def _too_deep(plan: Plan, source: Source) -> Iterator[Fault]:
+    """Tables whose statement the server would choke on, were it asked."""
+    for table in plan.tables.values():
+        if table.rule is Rule.RELEVANT:
+            try:
+                select.extract(plan, table.name, source)
+            except RequestError as error:
+                yield from error.faults
 
 
 def _delicate(plan: Plan) -> Iterator[TableName]:

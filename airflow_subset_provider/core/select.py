@@ -10,7 +10,8 @@ a primary key stay exact. A strongly connected component is one recursive walk.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import product
 from math import prod
@@ -20,6 +21,7 @@ import sqlalchemy as sa
 
 from airflow_subset_provider.core import sql
 from airflow_subset_provider.core.engines.base import Flavour
+from airflow_subset_provider.core.errors import Fault, RequestError
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.plan import Plan, Sample
 from airflow_subset_provider.core.relations import Relation
@@ -28,10 +30,15 @@ from airflow_subset_provider.core.spec import Rule
 from airflow_subset_provider.core.walk import Node, Step, Walk
 
 MOST_BRANCHES = 6
+# CTEs of a statement, each counted at every place that reads it, where a server writes it out there. MySQL 9.7 takes 97
+# and refuses 112 (error 4169); MariaDB 10.11 plans 193 for a second, 453 for ten, and 489 until its memory ends.
+MOST_EXPANSIONS = 80
+REFUSED = 400
 
 Selection = sa.Select[Any] | sa.CompoundSelect[Any]
 
 
+Named = TableName | str  # what a CTE is of: a table, or a component's walk
 Part = Callable[[sa.FromClause], Sequence[sql.Condition]]
 
 
@@ -40,6 +47,9 @@ def extract(plan: Plan, table: TableName, flavour: Flavour, part: Part | None = 
 
     Args:
         part: conditions on the table's own rows that leave a part of them; for tables in no cycle.
+
+    Raises:
+        RequestError: the server would choke on it.
     """
     columns = plan.schema[table].copied
     names = [c.name for c in columns]
@@ -47,7 +57,11 @@ def extract(plan: Plan, table: TableName, flavour: Flavour, part: Part | None = 
     made = Extract(plan, flavour, parts=parts)
     rows = made.rows(table, names)
     if made.shared and not flavour.shares_ctes:
-        rows = Extract(plan, flavour, made.shared, parts).rows(table, names)
+        if made.expansions > REFUSED and not one_filter(plan, table):
+            raise RequestError(_too_deep(table, made.expansions))
+        deep = made.expansions > MOST_EXPANSIONS and one_filter(plan, table)
+        again = Descent(plan, flavour, parts=parts) if deep else Extract(plan, flavour, made.shared, parts)
+        rows = again.rows(table, names)
     return sql.sent(rows, columns, flavour.sent)
 
 
@@ -69,7 +83,8 @@ class Extract:
         """Start an empty statement."""
         self._held = held
         self._parts = parts or {}
-        self._uses: Counter[TableName] = Counter()
+        self._reads: Counter[tuple[Named, Named]] = Counter()
+        self._reading: list[Named] = [""]
         self.plan = plan
         self.flavour = flavour
         self.tables = sql.Tables(plan.schema)
@@ -172,17 +187,43 @@ class Extract:
 
     def keys(self, table: TableName) -> sa.CTE:
         """The relevant rows of a table as a CTE of the columns that others reference it by."""
-        self._uses[table] += 1
-        if table not in self._keys:
-            walked = self._keys_in_walk(table)
-            rows = self.rows(table, self._tracked(table, identity=False)) if walked is None else walked
-            self._keys[table] = self._cte(table, rows)
+        with self._read(table):
+            if table not in self._keys:
+                walked = self._keys_in_walk(table)
+                rows = self.rows(table, self._tracked(table, identity=False)) if walked is None else walked
+                self._keys[table] = self._cte(table, rows)
         return self._keys[table]
+
+    @contextmanager
+    def _read(self, what: Named) -> Iterator[None]:
+        """Count that the CTE under construction reads another one, which is constructed inside if it is new."""
+        self._reads[self._reading[-1], what] += 1
+        self._reading.append(what)
+        try:
+            yield
+        finally:
+            self._reading.pop()
 
     @property
     def shared(self) -> frozenset[TableName]:
         """The ancestors that are read in several places."""
-        return frozenset(table for table, n in self._uses.items() if n > 1)
+        uses: Counter[TableName] = Counter()
+        for (_, what), n in self._reads.items():
+            if isinstance(what, TableName):
+                uses[what] += n
+        return frozenset(table for table, n in uses.items() if n > 1)
+
+    @property
+    def expansions(self) -> int:
+        """CTEs in the statement once each is written out at every place that reads it."""
+        sizes: dict[Named, int] = {}
+
+        def size(what: Named) -> int:
+            if what not in sizes:
+                sizes[what] = 1 + sum(n * size(read) for (reader, read), n in self._reads.items() if reader == what)
+            return sizes[what]
+
+        return size("")
 
     def _cte(self, table: TableName, rows: Selection) -> sa.CTE:
         name = self.names.new(f"subset_{table.name}")
@@ -248,8 +289,9 @@ class Extract:
 
     def _walk(self, component: Component) -> tuple[Walk, sa.CTE] | None:
         """The component's relevant rows as a walk from its seeds down; None when nothing can be a seed."""
-        if component.id not in self._walks:
-            self._walks[component.id] = self._new_walk(component)
+        with self._read(component.id):
+            if component.id not in self._walks:
+                self._walks[component.id] = self._new_walk(component)
         return self._walks[component.id]
 
     def _new_walk(self, component: Component) -> tuple[Walk, sa.CTE] | None:
@@ -287,6 +329,74 @@ class Extract:
     @cached_property
     def _columns(self) -> dict[tuple[TableName, str], Column]:
         return {(t.name, c.name): c for t in self.plan.schema.tables for c in t.columns}
+
+
+class Descent(Extract):
+    """One statement under construction whose ancestors, all below one filter, are one walk.
+
+    MySQL and MariaDB write a CTE out at every place that reads it, nested ones at every place of every place: a dozen
+    levels of tables that reference each other by several keys each, and MySQL refuses the statement (error 4169),
+    MariaDB's planner takes gigabytes. Below a single filter a row is relevant exactly when followed keys lead from it
+    to a row that answers the filter (semantics: AND over one filter, OR over paths): as inside a cycle.
+    """
+
+    def rows(self, table: TableName, columns: Sequence[str]) -> Selection:
+        """SELECT these columns of the table's relevant rows."""
+        if self.plan.tables[table].filtered:  # the one filter: nothing else is above it
+            return self.tables.select(table, columns).where(*self.own(table))
+        region = _region(self.plan, table)
+        walk, cte = self._descent(region)
+        rows = self.tables[table]
+        statement = self.tables.select(table, columns).where(*self._part(table))
+        identity = self.plan.schema[table].identity
+        if identity:
+            node = walk.node(cte, region.tables.index(table))
+            same = [node.c[c] == rows.c[c] for c in identity]
+            return statement.where(sql.exists(node.walk, [node.is_tag, *same], rows))
+        found = [self._hangs(walk.node(cte, region.tables.index(r.key.parent)), r) for r in self.plan.carriers(table)]
+        return statement.where(*self.own(table), sa.or_(sa.false(), *found))
+
+    def _hangs(self, node: Node, relation: Relation) -> sql.Condition:
+        key, rows = relation.key, self.tables[relation.key.child]
+        pairs = zip(key.columns, key.parent_columns, strict=True)
+        same = [node.c[b] == rows.c[a] for a, b in pairs]
+        return sql.exists(node.walk, [node.is_tag, *same, *sql.when(key, rows)], rows)
+
+    def _descent(self, region: Component) -> tuple[Walk, sa.CTE]:
+        tags = {tag: [self._column(t, c) for c in self._tracked(t)] for tag, t in enumerate(region.tables)}
+        seeds = [
+            (tag, self.tables.select(t, [c.name for c in tags[tag]]).where(*self.own(t)))
+            for tag, t in enumerate(region.tables)
+            if self.plan.tables[t].filtered
+        ]
+        walk = Walk(self.names.new("subset_descent"), tags, self.flavour)
+        steps = [self._step(region, relation, tags) for relation in self.plan.inside(region)]
+        return walk, walk.cte(seeds, steps)
+
+
+def _too_deep(table: TableName, expansions: int) -> Fault:
+    return Fault(
+        f"lies so deep below several filters that the server would have to plan {expansions:,} subqueries at once",
+        f"table {table}",
+        "Say follow: false for some of the foreign keys above it, give it another rule, or filter one table only.",
+    )
+
+
+def one_filter(plan: Plan, table: TableName) -> bool:
+    """Whether a single filter is all that is at the table or above it."""
+    return len(plan.filters_at.get(table, ())) == 1
+
+
+def _region(plan: Plan, table: TableName) -> Component:
+    """The table (if its rows can be told apart, or hang on each other) and all relevant ones above it."""
+    found, todo = set[TableName](), [table]
+    while todo:
+        above = {r.key.parent for r in plan.carriers(todo.pop())} - found
+        found |= above
+        todo += above
+    if plan.schema[table].identity:
+        found.add(table)
+    return Component("descent", tuple(sorted(found)))
 
 
 def _needs(relation: Relation) -> tuple[str, ...]:

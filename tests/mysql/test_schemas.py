@@ -9,7 +9,7 @@ import pytest
 from airflow_subset_provider.core import engines, exact
 from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.engines.base import Source
-from airflow_subset_provider.core.errors import EndpointError
+from airflow_subset_provider.core.errors import EndpointError, RequestError
 from airflow_subset_provider.core.run import Endpoint, Run, reflect, subset
 from airflow_subset_provider.core.schema import ForeignKey, TableName
 from airflow_subset_provider.core.spec import Spec
@@ -71,6 +71,47 @@ def test_what_is_logged_is_what_runs(shop: Pair, source: Source) -> None:
     for component in plan.extracts:
         for statement in run.extract_sql(component).values():
             source.rows(statement)
+
+
+LEVELS = 9  # each level reads the one above it three times: 3 ** 8 subqueries were each written out
+
+
+@pytest.fixture
+def ladder(pair: Pair) -> Pair:
+    """Every rung references the one above it by two keys; the rungs of odd ids hang on odd ids only."""
+    pair.source.run(
+        "CREATE TABLE t0 (id INT PRIMARY KEY)",
+        "INSERT INTO t0 VALUES (1), (2), (3), (4)",
+        *(
+            statement
+            for n in range(1, LEVELS)
+            for statement in (
+                f"CREATE TABLE t{n} (id INT PRIMARY KEY, a INT, b INT, "
+                f"FOREIGN KEY (a) REFERENCES t{n - 1} (id), FOREIGN KEY (b) REFERENCES t{n - 1} (id))",
+                f"INSERT INTO t{n} VALUES (1, 1, NULL), (2, NULL, 2), (3, 3, 1), (4, NULL, NULL)",
+            )
+        ),
+    )
+    return pair
+
+
+def test_many_ways_down_from_one_filter(ladder: Pair) -> None:
+    """MySQL refuses such a statement with its CTEs written out, MariaDB's memory ends over it."""
+    spec = {"filters": {"t0": "id % 2 = 1"}, "others": "referenced"}
+    plan = planning.build(Spec.of(**spec), reflect(ladder.source.endpoint()))
+    with engines.get("mysql").source(ladder.source.endpoint(), "test") as source:
+        counted = exact.count(plan, source)
+    report = ladder.subset(**spec)
+    assert {t.table.partition(".")[2]: t.kept for t in report.tables} == {f"t{n}": 2 for n in range(LEVELS)}
+    assert {str(t): s.kept for t, s in counted.items()} == {t.table: t.kept for t in report.tables}
+    assert ladder.target.run(f"SELECT id FROM t{LEVELS - 1} ORDER BY id") == ((1,), (3,))
+
+
+def test_many_ways_down_from_two_filters_are_refused_before_anything_moves(ladder: Pair) -> None:
+    ladder.target.run("CREATE TABLE t0 (id INT PRIMARY KEY)", "INSERT INTO t0 VALUES (7)")
+    with pytest.raises(RequestError, match=f"t{LEVELS - 1}: lies so deep below several filters"):
+        ladder.subset(filters={"t0": "id % 2 = 1", "t1": "id < 4"})
+    assert ladder.target.run("SELECT id FROM t0") == ((7,),)
 
 
 def test_what_would_be_copied_is_counted(shop: Pair, source: Source) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 
+from airflow_subset_provider.core import select
 from airflow_subset_provider.core.engines.mysql.session import MySqlFlavour
 from sandbox.mysql_family import MySqlFamilyEndpoint
 from sandbox.postgresql import PostgresEndpoint
@@ -81,6 +82,16 @@ def test_engine_equals_oracle_over_edges(
 ) -> None:
     """Every cycle walked the way that MariaDB needs for many keys."""
     monkeypatch.setattr(MySqlFlavour, "most_members", 0)
+    hold_to_oracle(court, 30, record_property)
+
+
+@pytest.mark.parametrize("court", list(MYSQL_SERVERS), indirect=True)
+def test_engine_equals_oracle_by_descent(
+    court: Court, record_property: RecordProperty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything below a single filter walked down at once, as it is where CTEs would be written out too often."""
+    monkeypatch.setattr(select, "MOST_EXPANSIONS", -1)
+    monkeypatch.setattr(select.Extract, "shared", frozenset(["all"]))
     hold_to_oracle(court, 30, record_property)
 
 
