@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,9 @@ def followers(shop: Shop, airflow_home: Path) -> Iterator[str]:
     path = airflow_home / "dags" / f"{prefix}.py"
     uri = address("target").uri(TableName("public", "customer"))
     path.write_text(FOLLOWERS.format(prefix=prefix, uri=uri))
-    bag = DagBag(dag_folder=str(path), bundle_name="dags-folder")
+    named = "bundle_name" in signature(DagBag).parameters  # not in Airflow 3.1
+    bundle = {"bundle_name": "dags-folder"} if named else {}
+    bag = DagBag(dag_folder=str(path), **bundle)
     assert bag.import_errors == {}
     sync_bag_to_db(bag, "dags-folder", None)
     with create_session() as session:
