@@ -17,7 +17,9 @@ from airflow_subset_provider.core.run import Run
 from airflow_subset_provider.core.schema import TableName
 from airflow_subset_provider.core.state import Stats
 from airflow_subset_provider.core.verify import verify
-from tests.scenarios.kit import Lab, MakeLab, lab_fixture  # noqa: F401
+from tests.scenarios.kit import Lab, MakeLab
+
+pytestmark = pytest.mark.engines("postgresql", because="its tables and keys are of Postgres's own types")
 
 SCHEMA = """
 CREATE TABLE shop (id int PRIMARY KEY);
