@@ -346,24 +346,22 @@ class Descent(Extract):
             return self.tables.select(table, columns).where(*self.own(table))
         region = _region(self.plan, table)
         walk, cte = self._descent(region)
-        rows = self.tables[table]
-        statement = self.tables.select(table, columns).where(*self._part(table))
-        identity = self.plan.schema[table].identity
-        if identity:
-            node = walk.node(cte, region.tables.index(table))
-            same = [node.c[c] == rows.c[c] for c in identity]
-            return statement.where(sql.exists(node.walk, [node.is_tag, *same], rows))
-        found = [self._hangs(walk.node(cte, region.tables.index(r.key.parent)), r) for r in self.plan.carriers(table)]
-        return statement.where(*self.own(table), sa.or_(sa.false(), *found))
+        rows, node = self.tables[table], walk.node(cte, region.tables.index(table))
+        known = self._tracked(table)
+        same = [node.c[c] == rows.c[c] for c in known]
+        same += [node.c[c].is_not_distinct_from(rows.c[c]) for c in self._references(table) if not known]
+        statement = self.tables.select(table, columns).where(*self.own(table))
+        return statement.where(sql.exists(node.walk, [node.is_tag, *same], rows))
 
-    def _hangs(self, node: Node, relation: Relation) -> sql.Condition:
-        key, rows = relation.key, self.tables[relation.key.child]
-        pairs = zip(key.columns, key.parent_columns, strict=True)
-        same = [node.c[b] == rows.c[a] for a, b in pairs]
-        return sql.exists(node.walk, [node.is_tag, *same, *sql.when(key, rows)], rows)
+    def _references(self, table: TableName) -> list[str]:
+        """What makes a row relevant, and so stands for a row that no key tells apart."""
+        return list(dict.fromkeys(c for r in self.plan.carriers(table) for c in _needs(r)))
 
     def _descent(self, region: Component) -> tuple[Walk, sa.CTE]:
-        tags = {tag: [self._column(t, c) for c in self._tracked(t)] for tag, t in enumerate(region.tables)}
+        tags = {
+            tag: [self._column(t, c) for c in self._tracked(t) or self._references(t)]
+            for tag, t in enumerate(region.tables)
+        }
         seeds = [
             (tag, self.tables.select(t, [c.name for c in tags[tag]]).where(*self.own(t)))
             for tag, t in enumerate(region.tables)
@@ -388,14 +386,12 @@ def one_filter(plan: Plan, table: TableName) -> bool:
 
 
 def _region(plan: Plan, table: TableName) -> Component:
-    """The table (if its rows can be told apart, or hang on each other) and all relevant ones above it."""
-    found, todo = set[TableName](), [table]
+    """The table and all relevant ones above it."""
+    found, todo = {table}, [table]
     while todo:
         above = {r.key.parent for r in plan.carriers(todo.pop())} - found
         found |= above
         todo += above
-    if plan.schema[table].identity:
-        found.add(table)
     return Component("descent", tuple(sorted(found)))
 
 

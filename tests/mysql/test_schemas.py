@@ -91,6 +91,10 @@ def ladder(pair: Pair) -> Pair:
                 f"INSERT INTO t{n} VALUES (1, 1, NULL), (2, NULL, 2), (3, 3, 1), (4, NULL, NULL)",
             )
         ),
+        f"CREATE TABLE log (what TEXT, {', '.join(f'r{n} INT' for n in range(LEVELS))}, "
+        f"{', '.join(f'FOREIGN KEY (r{n}) REFERENCES t{n} (id)' for n in range(LEVELS))})",
+        f"INSERT INTO log (what, r2, r{LEVELS - 1}) VALUES ('a', 1, NULL), ('a', 1, NULL), ('b', 2, 1), "
+        "('c', 2, NULL), ('d', NULL, NULL)",
     )
     return pair
 
@@ -102,9 +106,11 @@ def test_many_ways_down_from_one_filter(ladder: Pair) -> None:
     with engines.get("mysql").source(ladder.source.endpoint(), "test") as source:
         counted = exact.count(plan, source)
     report = ladder.subset(**spec)
-    assert {t.table.partition(".")[2]: t.kept for t in report.tables} == {f"t{n}": 2 for n in range(LEVELS)}
+    found = {t.table.partition(".")[2]: t.kept for t in report.tables}
+    assert found == {f"t{n}": 2 if n > 2 else 3 for n in range(LEVELS)} | {"log": 3}  # 'b' refers to rung 2's row 2
     assert {str(t): s.kept for t, s in counted.items()} == {t.table: t.kept for t in report.tables}
     assert ladder.target.run(f"SELECT id FROM t{LEVELS - 1} ORDER BY id") == ((1,), (3,))
+    assert ladder.target.run("SELECT what FROM log ORDER BY what") == (("a",), ("a",), ("b",))
 
 
 def test_many_ways_down_from_two_filters_are_refused_before_anything_moves(ladder: Pair) -> None:
