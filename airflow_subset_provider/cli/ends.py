@@ -58,6 +58,10 @@ def _url_endpoint(url: str) -> Endpoint:
         kind = parts.get_backend_name()
     except (ArgumentError, ValueError):
         raise EndpointError(Fault("that is not a URL", "source or target", wanted)) from None
+    if "@" in f"{parts.host}{parts.database}":  # then a part of the password stands where the host should
+        raise EndpointError(
+            Fault("there is an @ behind the host", "source or target", "Percent-encode user and password: / is %2F.")
+        )
     label = f"{parts.host or 'localhost'}/{parts.database or ''}"
     if kind in POSTGRES:
         return _postgres(parts, label)

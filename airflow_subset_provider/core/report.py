@@ -10,15 +10,20 @@ from airflow_subset_provider.core import snapshot
 
 REPORT_VERSION = 1
 ONE_POINT = f"{snapshot.ONE_POINT.capitalize()}: all rows are from one state of the source."
+APART = "Each table at its own time: no reference was looked at, so nothing holds their rows together."
 OWN_TIMES = (
     f"{snapshot.OWN_TIMES.capitalize()}: each component's rows are from one state of the source, those of different "
     "components from different ones. Where rows changed in between, the references were healed, so none dangles."
 )
 
 
-def guarantee(one: bool) -> str:
-    """What a report says of the copy, in full: the words of `snapshot.guarantee`, and what they mean."""
-    return ONE_POINT if one else OWN_TIMES
+def guarantee(one: bool, integrity: bool = True) -> str:
+    """What a report says of the copy, in full: the words of `snapshot.guarantee`, and what they mean.
+
+    Args:
+        integrity: whether references were looked at, and so healed.
+    """
+    return ONE_POINT if one else OWN_TIMES if integrity else APART
 
 
 @dataclass(frozen=True)

@@ -443,7 +443,7 @@ class Run:
             warnings=(*warnings, *self.plan.warnings, *self._fruitless(stats)),
             sequences=sequences,
             seconds=round(seconds, 3),
-            guarantee=guarantee(self.exported is not None),
+            guarantee=guarantee(self.exported is not None, self.plan.spec.referential_integrity),
         )
 
     def _fruitless(self, stats: Mapping[TableName, Stats]) -> Iterator[str]:

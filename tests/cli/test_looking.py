@@ -144,6 +144,11 @@ def test_a_password_is_never_printed(cli: Cli, shop_source: str, catalog: Path) 
         for secret in (password[1], "wr0ng-s3cret", "s3cret"):
             assert secret not in done.out + done.err
     assert "s3cret" not in catalog.read_text()
+    for raw in ("wr0ng@s3cret", "wr0ng@/:s3cret", "/s3cret:wr0ng@"):
+        for kind in ("postgresql", "mysql"):
+            done = cli("plan", "--source", f"{kind}://me:{raw}@127.0.0.1:1/shop", *FILTER)
+            assert done.code != 0
+            assert not re.search("s3cret|wr0ng", done.out + done.err)
 
 
 def test_a_large_table_must_be_named(cli: Cli, catalog: Path) -> None:
