@@ -16,8 +16,8 @@ from airflow_subset_provider.core.engines.base import Moved
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.schema import TableName
 from airflow_subset_provider.core.state import Stats
+from airflow_subset_provider.core.tally import size
 
-MB = 1_000_000
 PHASES = {
     "prepare": "checking both ends, emptying the target",
     "extract": "copying the tables' own rows",
@@ -46,7 +46,7 @@ class Lines:
     def done(self, component: Component, stats: dict[TableName, Stats]) -> None:
         """What it did."""
         for table, did in stats.items():
-            moved = f"{did.bytes / MB:.1f} MB, {did.seconds:.2f} s"
+            moved = f"{size(did.bytes)}, {did.seconds:.2f} s"
             if self._phase == "extract":
                 dropped = f" - {did.dropped:,} dropped" if did.dropped else ""
                 self._say(f"  {table}: {did.extracted:,} rows{dropped}, {moved}")

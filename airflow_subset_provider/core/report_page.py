@@ -15,8 +15,8 @@ from airflow_subset_provider.core.errors import Fault, RequestError
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.preview import CyclePreview, cycles
 from airflow_subset_provider.core.report import Report, TableReport
+from airflow_subset_provider.core.tally import size
 
-MB = 1_000_000
 SUFFIXES = (".html", ".json", ".md")
 
 
@@ -98,7 +98,7 @@ def html(report: Report, plan: Plan) -> str:
 
     loader = jinja2.PackageLoader("airflow_subset_provider.core")
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": _number, "mb": _mb}
+    environment.filters |= {"number": _number, "size": size}
     kept = {t.table: t.kept for t in report.tables}
     drawn = picture.svg(plan, {t: f"{kept[str(t)]:,}" for t in plan.tables if kept.get(str(t))})
     return environment.get_template("report.html.j2").render(
@@ -139,10 +139,6 @@ def _share(report: Report) -> str:
 
 def _number(value: int) -> str:
     return f"{value:,}"
-
-
-def _mb(value: int) -> str:
-    return f"{value / MB:,.1f} MB"
 
 
 # -- Markdown
