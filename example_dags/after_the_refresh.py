@@ -15,8 +15,9 @@ with DAG("after_the_refresh", schedule=STAGING, doc_md=__doc__, tags=["subset", 
 
     @task
     def what_came(*, triggering_asset_events=None):
-        for event in (triggering_asset_events or {}).get(STAGING, ()):
-            print(f"{event.extra['rows']:,} rows from {event.extra['source']}, schema {event.extra['fingerprint']}")
+        for events in (triggering_asset_events or {}).values():
+            for event in events:
+                print(f"{event.extra['rows']:,} rows from {event.extra['source']}, schema {event.extra['fingerprint']}")
 
     smoke_test = SQLCheckOperator(
         task_id="smoke_test",

@@ -82,7 +82,10 @@ def test_debug_a_customer(folder: Path, connect: Callable[[str], Database], prod
     ],
 )
 def test_its_form_lets_no_sql_in(folder: Path, connect: Callable[[str], Database], conf: dict[str, object]) -> None:
-    from airflow.sdk.exceptions import ParamValidationError
+    try:
+        from airflow.sdk.exceptions import ParamValidationError
+    except ImportError:  # Airflow 3.1
+        from airflow.exceptions import ParamValidationError
 
     copy = connect("debugging")
     with pytest.raises(ParamValidationError):

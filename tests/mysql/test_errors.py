@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -43,6 +46,17 @@ def shop(pair: Pair) -> Pair:
 @pytest.mark.parametrize("clause", ["id = 1 -- it", "id = 1 # it", "id", "name LIKE '%\\_%' OR id = 1", "id IN (1, 2)"])
 def test_a_good_filter_passes(shop: Pair, clause: str) -> None:
     assert shop.subset(filters={"customer": clause}).dangling == 0
+
+
+def test_a_process_with_many_open_files(shop: Pair) -> None:
+    """select() takes no descriptor above 1023, and a worker may have more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4096)), hard))
+    with ExitStack() as files:
+        files.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        while files.enter_context(Path(os.devnull).open()).fileno() < 1100:
+            pass
+        assert shop.subset(filters={"customer": "id = 1"}).dangling == 0
 
 
 def test_the_source_is_never_written(shop: Pair) -> None:

@@ -160,6 +160,13 @@ def quoted_name(name: str) -> sa.sql.quoted_name:
     return sa.sql.quoted_name(name, None)
 
 
+def _await(descriptor: int) -> None:
+    """Until there is something to read. Not by select(), which takes no descriptor above 1023 (man select, BUGS)."""
+    answer = select.poll()
+    answer.register(descriptor, select.POLLIN)
+    answer.poll()
+
+
 class MySqlSession(MySqlFlavour, Session):
     """One connection, its server recognised and its settings made."""
 
@@ -207,7 +214,7 @@ class MySqlSession(MySqlFlavour, Session):
         text = statement.encode() if isinstance(statement, str) else statement
         # The client library hands out a file only where the statement's first word is LOAD.
         connection.send_query(text if text.startswith(b"LOAD") else self._head + text)
-        select.select([connection.fileno()], [], [])
+        _await(connection.fileno())
         connection.read_query_result()
 
     def change(self, statement: str | bytes) -> tuple[int, int]:
