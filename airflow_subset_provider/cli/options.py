@@ -16,7 +16,6 @@ import typer
 
 from airflow_subset_provider.cli import ends, spec_file
 from airflow_subset_provider.core.engines.base import Endpoint
-from airflow_subset_provider.core.errors import Fault, RequestError
 from airflow_subset_provider.core.schema import Schema
 from airflow_subset_provider.core.spec import Others, Policy, Spec
 
@@ -235,11 +234,7 @@ def read_catalog(path: Path) -> Schema:
     Raises:
         RequestError: it is none.
     """
-    try:
-        return Schema.from_json(path.read_text(encoding="utf-8"))
-    except (ValueError, KeyError, TypeError) as error:
-        fault = Fault(f"is not a catalog of this version: {error}", str(path), "Make it anew: airflow-subset reflect.")
-        raise RequestError(fault) from None
+    return Schema.read(path, "Make it anew: airflow-subset reflect.")
 
 
 def write(text: str, output: Path | None) -> None:

@@ -13,7 +13,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import itemgetter
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from airflow_subset_provider.core.errors import Fault, RequestError
 
 CATALOG_VERSION = 1
 
@@ -213,6 +216,24 @@ class Schema:
         )
         # Edited or merged by hand? Then the components may be another graph's.
         return found if found.fingerprint == shape.get("fingerprint") else replace(found, components=())
+
+    @classmethod
+    def read(cls, path: Path, remedy: str) -> Schema:
+        """The schema in a catalog file.
+
+        Args:
+            remedy: how the user makes the file anew.
+
+        Raises:
+            RequestError: there is no such file, or it is no catalog of this version.
+        """
+        try:
+            return cls.from_json(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            fault = Fault(f"cannot be read: {error.strerror}", f"catalog {path}", remedy)
+        except (ValueError, KeyError, TypeError) as error:
+            fault = Fault(f"is not a catalog of this version: {error}", f"catalog {path}", remedy)
+        raise RequestError(fault)
 
     def _as_dict(self) -> dict[str, Any]:
         return {

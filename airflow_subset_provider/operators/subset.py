@@ -265,12 +265,7 @@ def _schema(dag: DAG, catalog: str | PathLike[str] | None, conn_id: str, schemas
 def _read_catalog(path: Path, conn_id: str, schemas: Collection[str]) -> Schema:
     options = "".join(f" --schema {s}" for s in schemas)
     advice = f"Make it anew: airflow-subset reflect --source-conn {conn_id}{options} -o {path}"
-    try:
-        schema = Schema.from_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RequestError(Fault(f"cannot be read: {error.strerror}", f"catalog {path}", advice)) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise RequestError(Fault(f"is not a catalog of this version: {error}", f"catalog {path}", advice)) from error
+    schema = Schema.read(path, advice)
     if schemas and set(schemas) != set(schema.schemas):
         raise RequestError(
             Fault(f"holds the schemas {', '.join(schema.schemas)}, not those asked for", f"catalog {path}", advice)
