@@ -115,9 +115,11 @@ def followers(shop: Shop, airflow_home: Path) -> Iterator[str]:
         from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
     except ImportError:  # Airflow 3.1
         from airflow.models.dagbag import DagBag, sync_bag_to_db
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.models.dag import DagModel
     from airflow.utils.session import create_session
 
+    DagBundlesManager().sync_bundles_to_db()
     prefix = f"followers_{os.getpid()}_{shop[1].name}"
     path = airflow_home / "dags" / f"{prefix}.py"
     uri = address("target").uri(TableName("public", "customer"))
