@@ -161,7 +161,7 @@ class _Line:
             component = piece.component
             if piece.cuts:
                 self._listener.started(component)
-                return self._cut(component, member.cut(component))
+                return self._cut(component, member.parts(component).cut())
             if component.id in self._open:
                 return self._count(component, piece.work(member, component))
             self._listener.started(component)
@@ -170,8 +170,8 @@ class _Line:
         finally:
             self._idle.put(member)
 
-    def _cut(self, component: Component, numbers: Iterable[int]) -> bool:
-        parts = [_Piece(component, partial(_load_part, number=n)) for n in numbers]
+    def _cut(self, component: Component, cut: Iterable[chunks.Chunk]) -> bool:
+        parts = [_Piece(component, partial(_load_part, number=c.number)) for c in cut]
         with self._lock:
             self._open[component.id], self._done[component.id] = len(parts), {}
             self._waiting.extendleft(reversed(parts))
@@ -190,4 +190,4 @@ class _Line:
 
 
 def _load_part(run: Run, component: Component, number: int) -> dict[TableName, Stats]:
-    return run.extract_chunk(component, number)
+    return run.parts(component).load(number)

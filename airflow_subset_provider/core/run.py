@@ -15,14 +15,15 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from airflow_subset_provider.core import checks, chunks, engines, graph, select, snapshot
+from airflow_subset_provider.core import checks, engines, graph, select, snapshot
 from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.bans import Settlement
 from airflow_subset_provider.core.ends import Ends
-from airflow_subset_provider.core.engines.base import Endpoint, Flavour, Moved, Source, Suspended, Target
+from airflow_subset_provider.core.engines.base import Endpoint, Moved, Source, Suspended, Target
 from airflow_subset_provider.core.errors import EndpointError, Fault, RequestError, SubsetError, TargetError
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.integrity import Integrity
+from airflow_subset_provider.core.parts import Parts
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.proof import Proof, put_back
 from airflow_subset_provider.core.report import KeyReport, Report, TableReport, guarantee
@@ -242,78 +243,10 @@ class Run:
                 state.note_stats(self.key, table, done)
         return stats
 
-    # -- extract, in parts
-
-    def cut(self, component: Component) -> list[int]:
-        """Make a table ready to be loaded in parts (chunks.py): empty, the parts' ranges written down; their numbers.
-
-        Raises:
-            SubsetError: nothing has changed.
-        """
+    def parts(self, component: Component) -> Parts:
+        """The component's only table, to be loaded in parts: instead of `extract`, where `chunks.splits` says so."""
         (table,) = component.tables
-        with self.ends.both() as (source, target):
-            with source.snapshot():
-                parts = chunks.cut(self.plan, table, self.chunk_rows, source)
-            with holding(target, self.key) as state:
-                if state.claim(component.tables):
-                    target.execute(sa.delete(target.tables[table]))
-                    state.note_stats(self.key, table, Stats())
-                    state.note_chunks(table, parts)
-                numbers = state.chunks(table)
-        self.log.info("%s: %s (%s), in %d parts", table, *self._told(table), len(numbers))
-        return numbers
-
-    def chunk_sql(self, component: Component, chunk: chunks.Chunk) -> str:
-        """The statement of one part, as it goes to the source."""
-        flavour = engines.get(self.plan.schema.dialect).flavour
-        return flavour.compile(self._part(component.tables[0], chunk, flavour))
-
-    def extract_chunk(self, component: Component, number: int) -> dict[TableName, Stats]:
-        """Load one part of the component's only table, in one transaction; nothing happens if it is there already.
-
-        Raises:
-            SubsetError: nothing of the part is in the target then.
-        """
-        (table,) = component.tables
-        with self.ends.both() as (source, target):
-            with target.transaction(), source.snapshot():
-                state = State(target)
-                state.hold(self.key)
-                taken = state.take_chunk(table, number)
-                if taken is None:
-                    return self._part_of_another_cut(state, target, table, number)
-                chunk, done = taken
-                if done is None:
-                    statement = self._part(table, chunk, source)
-                    self.log.info("%s, part %d: %s", table, number, source.compile(statement))
-                    moved = target.load(source, statement, self.plan.schema[table], self.tally.progress(table))
-                    self.log.info("%s, part %d: %s", table, number, told(moved))
-                    done = Stats(extracted=moved.rows, bytes=moved.bytes, seconds=round(moved.seconds, 3))
-                    state.note_chunk(table, number, done)
-            self._analyze_when_complete(target, table)
-        return {table: done}
-
-    def _part_of_another_cut(
-        self, state: State, target: Target, table: TableName, number: int
-    ) -> dict[TableName, Stats]:
-        """The table was cut again into fewer parts, or loaded whole, since this part was told to load itself."""
-        if state.unclaimed([table]) and not state.chunks(table):
-            raise TargetError(
-                Fault(f"{table} has not been cut into parts in this run", target.label, "Run that step again.")
-            )
-        self.log.info("%s: no part %d any more: its rows are in others", table, number)
-        return {table: Stats()}
-
-    def _part(self, table: TableName, chunk: chunks.Chunk, flavour: Flavour) -> select.Selection:
-        shape = self.plan.schema[table]
-        return select.extract(self.plan, table, flavour, lambda rows: chunks.within(shape, chunk, rows, flavour))
-
-    def _analyze_when_complete(self, target: Target, table: TableName) -> None:
-        """By whichever part comes last, after its commit: ANALYZE lets no other one run beside it."""
-        with holding(target, self.key) as state:
-            complete = target.located(table) not in state.incomplete()
-        if complete:
-            target.analyze([table])
+        return Parts(self.plan, table, self.chunk_rows, self.ends, self.tally)
 
     def _done_by_another(self, state: State, tables: Sequence[TableName]) -> dict[TableName, Stats]:
         self.log.info("another attempt at this step has ended meanwhile: nothing is left to do")
@@ -326,13 +259,10 @@ class Run:
             can = "nullable" if any(c is not None and c.nullable for c in columns) else "NOT NULL"
             self.log.info("in a cycle: %s (%s)", key.label, can)
 
-    def _told(self, table: TableName) -> tuple[str, str]:
-        planned = self.plan.tables[table]
-        return planned.rule.value, planned.reason
-
     def _extract(self, table: TableName, source: Source, target: Target) -> Stats:
         shape = self.plan.schema[table]
-        self.log.info("%s: %s (%s)", table, *self._told(table))
+        planned = self.plan.tables[table]
+        self.log.info("%s: %s (%s)", table, planned.rule.value, planned.reason)
         statement = select.extract(self.plan, table, source)
         moved = target.load(source, statement, shape, self.tally.progress(table))
         self.log.info("%s: %s", table, told(moved))

@@ -308,11 +308,11 @@ class State:
                 sa.insert(self._chunks).values(table_schema=place.schema, table_name=place.name, **row)
             )
 
-    def chunks(self, table: TableName) -> list[int]:
-        """The numbers of the table's parts."""
-        here = self._at(self._chunks, table)
-        found = self._target.rows(sa.select(self._chunks.c.number).where(*here).order_by(self._chunks.c.number))
-        return [number for (number,) in found]
+    def chunks(self, table: TableName) -> list[Chunk]:
+        """The table's parts, by their numbers."""
+        c, here = self._chunks.c, self._at(self._chunks, table)
+        found = self._target.rows(sa.select(c.number, c.low, c.high).where(*here).order_by(c.number))
+        return [Chunk(number, low, high) for number, low, high in found]
 
     def take_chunk(self, table: TableName, number: int) -> tuple[Chunk, Stats | None] | None:
         """Keep every other attempt at the part out until the transaction ends.

@@ -68,12 +68,10 @@ def _in_parts(pair: Pair, filters: dict[str, str]) -> dict[str, int]:
             run.extract(component)
             continue
         (table,) = component.tables
-        numbers = run.cut(component)
+        numbers = [c.number for c in run.parts(component).cut()]
         counts[table.name] = len(numbers)
         with ThreadPoolExecutor(3) as pool:
-            twice: list[Any] = [
-                pool.submit(replace(run).extract_chunk, component, n) for n in numbers for _ in range(2)
-            ]
+            twice: list[Any] = [pool.submit(replace(run).parts(component).load, n) for n in numbers for _ in range(2)]
             extracted[str(table)] = sum(f.result()[table].extracted for f in twice) // 2
     for component in plan.closures:
         run.refer(component)

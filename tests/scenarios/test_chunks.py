@@ -89,7 +89,11 @@ def test_which_tables_are_cut_and_how_finely(lab: MakeLab) -> None:
     db = lab(SCHEMA, ROWS)
     run = replace(db.prepared(**REQUEST), chunk_rows=100)
     run.prepare()
-    cut = {c.tables[0].name: len(run.cut(c)) for c in run.plan.extracts if chunks.splits(run.plan, c, run.chunk_rows)}
+    cut = {
+        c.tables[0].name: len(run.parts(c).cut())
+        for c in run.plan.extracts
+        if chunks.splits(run.plan, c, run.chunk_rows)
+    }
     run.release()
     assert {"keyless", "node", "shop"}.isdisjoint(cut)
     assert set(cut) == {"sale", "word", "ticket", "pair", "day", "note"}
@@ -103,7 +107,7 @@ def test_parts_are_even(lab: MakeLab) -> None:
     run = replace(db.prepared(filters={}), chunk_rows=100)
     run.prepare()
     (sale,) = (c for c in run.plan.extracts if c.title == "public.sale")
-    sizes = [run.extract_chunk(sale, n)[sale.tables[0]].extracted for n in run.cut(sale)]
+    sizes = [run.parts(sale).load(c.number)[sale.tables[0]].extracted for c in run.parts(sale).cut()]
     run.release()
     assert sizes == [100] * 10
 
@@ -155,7 +159,7 @@ def _cut(db: Lab, key: str = "run") -> tuple[Run, Component, list[int]]:
     for component in run.plan.extracts:
         if component is not sale:
             run.extract(component)
-    numbers = run.cut(sale)
+    numbers = [c.number for c in run.parts(sale).cut()]
     assert len(numbers) > 3
     return run, sale, numbers
 
@@ -174,8 +178,8 @@ def _end(db: Lab, run: Run) -> None:
 def test_a_part_may_be_repeated(lab: MakeLab) -> None:
     db = lab(SCHEMA, ROWS)
     run, sale, numbers = _cut(db)
-    first = [run.extract_chunk(sale, n) for n in numbers]
-    assert [run.extract_chunk(sale, n) for n in numbers] == first
+    first = [run.parts(sale).load(n) for n in numbers]
+    assert [run.parts(sale).load(n) for n in numbers] == first
     _end(db, run)
 
 
@@ -184,7 +188,7 @@ def test_a_part_at_work_twice(lab: MakeLab) -> None:
     run, sale, numbers = _cut(db)
     others = [replace(run) for _ in range(3)]
     with ThreadPoolExecutor(6) as pool:
-        doing = [pool.submit(other.extract_chunk, sale, n) for n in numbers for other in (run, *others)]
+        doing = [pool.submit(other.parts(sale).load, n) for n in numbers for other in (run, *others)]
         for done in doing:
             done.result()
     _end(db, run)
@@ -197,7 +201,7 @@ def test_a_part_that_dies_leaves_nothing(lab: MakeLab) -> None:
     failed = []
     for n in numbers:
         try:
-            run.extract_chunk(sale, n)
+            run.parts(sale).load(n)
         except Exception:
             failed.append(n)
     assert 0 < len(failed) < len(numbers)
@@ -205,7 +209,7 @@ def test_a_part_that_dies_leaves_nothing(lab: MakeLab) -> None:
     with pytest.raises(TargetError, match="sale: nothing was loaded"):
         run.finish()
     for n in failed:
-        run.extract_chunk(sale, n)
+        run.parts(sale).load(n)
     _end(db, run)
 
 
@@ -215,11 +219,11 @@ def test_a_table_is_cut_again(lab: MakeLab, loaded: int) -> None:
     db = lab(SCHEMA, ROWS)
     run, sale, numbers = _cut(db)
     for n in numbers[:loaded]:
-        run.extract_chunk(sale, n)
-    fewer = replace(run, chunk_rows=80).cut(sale)
+        run.parts(sale).load(n)
+    fewer = replace(run, chunk_rows=80).parts(sale).cut()
     assert len(fewer) < len(numbers)
     for n in numbers:  # the tasks there are
-        run.extract_chunk(sale, n)
+        run.parts(sale).load(n)
     _end(db, run)
 
 
@@ -227,23 +231,23 @@ def test_a_table_is_loaded_whole_after_some_parts(lab: MakeLab) -> None:
     """As `prepare` does when only some of a table's tasks are cleared."""
     db = lab(SCHEMA, ROWS)
     run, sale, numbers = _cut(db)
-    run.extract_chunk(sale, numbers[0])
+    run.parts(sale).load(numbers[0])
     run.extract(sale)
     for n in numbers:
-        run.extract_chunk(sale, n)
+        run.parts(sale).load(n)
     _end(db, run)
 
 
 def test_parts_of_a_run_that_was_prepared_again(lab: MakeLab) -> None:
     db = lab(SCHEMA, ROWS)
     run, sale, numbers = _cut(db)
-    run.extract_chunk(sale, numbers[0])
+    run.parts(sale).load(numbers[0])
     run.prepare()
     with pytest.raises(TargetError, match=r"public\.sale has not been cut into parts"):
-        run.extract_chunk(sale, numbers[0])
+        run.parts(sale).load(numbers[0])
     run, sale, numbers = _cut(db)
     for n in numbers:
-        run.extract_chunk(sale, n)
+        run.parts(sale).load(n)
     _end(db, run)
 
 
@@ -257,10 +261,10 @@ def test_rows_that_come_and_go_between_two_parts(lab: MakeLab) -> None:
         lambda: db.source.execute("UPDATE sale SET boss = 7"),
     ]
     for n, change in zip(numbers, changes, strict=False):
-        run.extract_chunk(sale, n)
+        run.parts(sale).load(n)
         change()
     for n in numbers[len(changes) :]:
-        run.extract_chunk(sale, n)
+        run.parts(sale).load(n)
     for component in run.plan.closures:
         run.refer(component)
     assert run.finish().dangling == 0

@@ -1,0 +1,105 @@
+"""One table of a run, loaded in parts by several workers: first `cut`, by one of them, then each part, in any order.
+
+What a part is, and why none is loaded twice or left out, is in chunks.py. Here is what the steps do to the target.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from airflow_subset_provider.core import chunks, engines, select
+from airflow_subset_provider.core.chunks import Chunk
+from airflow_subset_provider.core.ends import Ends
+from airflow_subset_provider.core.engines.base import Flavour, Target
+from airflow_subset_provider.core.errors import Fault, TargetError
+from airflow_subset_provider.core.plan import Plan
+from airflow_subset_provider.core.schema import TableName
+from airflow_subset_provider.core.state import State, Stats, holding
+from airflow_subset_provider.core.tally import Tally, told
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of one table, in one run.
+
+    Attributes:
+        rows: about how many each of them is to have.
+    """
+
+    plan: Plan
+    table: TableName
+    rows: int
+    ends: Ends
+    tally: Tally
+
+    def cut(self) -> list[Chunk]:
+        """Make the table ready to be loaded in parts: empty, the parts written down; these.
+
+        Raises:
+            SubsetError: nothing has changed.
+        """
+        with self.ends.both() as (source, target):
+            with source.snapshot():
+                found = chunks.cut(self.plan, self.table, self.rows, source)
+            with holding(target, self.tally.run) as state:
+                if state.claim([self.table]):
+                    target.execute(sa.delete(target.tables[self.table]))
+                    state.note_stats(self.tally.run, self.table, Stats())
+                    state.note_chunks(self.table, found)
+                noted = state.chunks(self.table)
+        planned = self.plan.tables[self.table]
+        words = (self.table, planned.rule.value, planned.reason, len(noted))
+        self.tally.log.info("%s: %s (%s), in %d parts", *words)
+        return noted
+
+    def sql(self, chunk: Chunk) -> str:
+        """The statement of one part, as it goes to the source."""
+        flavour = engines.get(self.plan.schema.dialect).flavour  # a `mysql` connection may lead to a MariaDB
+        return flavour.compile(self._select(chunk, flavour))
+
+    def load(self, number: int) -> dict[TableName, Stats]:
+        """Load one part, in one transaction; nothing happens if it is there already.
+
+        Raises:
+            SubsetError: nothing of the part is in the target then.
+        """
+        with self.ends.both() as (source, target):
+            with target.transaction(), source.snapshot():
+                state = State(target)
+                state.hold(self.tally.run)
+                taken = state.take_chunk(self.table, number)
+                if taken is None:
+                    return self._of_another_cut(state, target, number)
+                chunk, done = taken
+                if done is None:
+                    statement, log = self._select(chunk, source), self.tally.log
+                    log.info("%s, part %d: %s", self.table, number, source.compile(statement))
+                    shape, progress = self.plan.schema[self.table], self.tally.progress(self.table)
+                    moved = target.load(source, statement, shape, progress)
+                    log.info("%s, part %d: %s", self.table, number, told(moved))
+                    done = Stats(extracted=moved.rows, bytes=moved.bytes, seconds=round(moved.seconds, 3))
+                    state.note_chunk(self.table, number, done)
+            self._analyze_when_complete(target)
+        return {self.table: done}
+
+    def _select(self, chunk: Chunk, flavour: Flavour) -> select.Selection:
+        shape = self.plan.schema[self.table]
+        return select.extract(self.plan, self.table, flavour, lambda rows: chunks.within(shape, chunk, rows, flavour))
+
+    def _of_another_cut(self, state: State, target: Target, number: int) -> dict[TableName, Stats]:
+        """The table was cut again into fewer parts, or loaded whole, since this part was told to load itself."""
+        if state.unclaimed([self.table]) and not state.chunks(self.table):
+            raise TargetError(
+                Fault(f"{self.table} has not been cut into parts in this run", target.label, "Run that step again.")
+            )
+        self.tally.log.info("%s: no part %d any more: its rows are in others", self.table, number)
+        return {self.table: Stats()}
+
+    def _analyze_when_complete(self, target: Target) -> None:
+        """By whichever part comes last, after its commit: ANALYZE lets no other one run beside it."""
+        with holding(target, self.tally.run) as state:
+            complete = target.located(self.table) not in state.incomplete()
+        if complete:
+            target.analyze([self.table])
