@@ -1,6 +1,6 @@
 """`SubsetOperator`: a task group that is written like an operator and mirrors the source's foreign-key graph.
 
-    prepare -> tables.* -> loaded -> references.* -> finish      (and release, the teardown of prepare)
+    prepare -> tables.* -> loaded -> references.* -> finish      (and release and prepared, teardowns of prepare)
 
 One task for each component of the graph, edges where foreign keys run. The group's only leaf is `finish`, so whatever
 follows the group starts on a proven copy. No database is asked anything here when `catalog=` names a file or the
@@ -184,6 +184,17 @@ class SubsetOperator(TaskGroup):
         # A teardown that could fail the DAG run would hide `finish` from Airflow's verdict on the run: only leaves
         # count, and with on_failure_fail_dagrun `release` would be the leaf.
         finish >> release.as_teardown(setups=setups, on_failure_fail_dagrun=False)
+        self._a_refusal_counts(prepare)
+
+    def _a_refusal_counts(self, prepare: BaseOperator) -> None:
+        """Let a `prepare` that fails fail the DAG run.
+
+        When one table's task is cleared, Airflow clears `prepare` with it, which refuses, but not `finish`. That still
+        has its earlier success, so the run would end as one. What is cleared with a setup is its teardowns; this one
+        does nothing, cannot run unless `prepare` has succeeded, and counts for the run's state.
+        """
+        prepared = EmptyOperator(**self._task("prepared"))
+        prepared.as_teardown(setups=prepare, on_failure_fail_dagrun=True)
 
     def _snapshot(self, job: Job, prepare: BaseOperator) -> list[BaseOperator]:
         """The tasks that make the run one point in time; the one that the tables wait for."""

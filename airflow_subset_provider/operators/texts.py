@@ -21,6 +21,8 @@ STEPS = {
     "hold": "Holds one state of the source open until all tables have been read from it.",
     "wait": "Makes sure that this state of the source can be read, before any table is.",
     "loaded": "All tables hold the rows that they keep by their own rules. Nothing is proven yet.",
+    "prepared": "Does nothing. It cannot run when `prepare` has failed, and that fails the DAG run, even if `finish` "
+    "succeeded before a part of the group was cleared.",
     "settle": "Fetches the rows that kept rows reference, and leaves out what cannot be kept.",
     "finish": "Puts the foreign keys back and has the server validate them, sets sequences, and reports. When it has "
     "succeeded, the copy is proven, and its assets are updated; *Details* has the button of the report.",

@@ -41,7 +41,8 @@ def test_layout(catalog: Path) -> None:
     with DAG("d", schedule=None) as dag:
         group = _operator(catalog=catalog, others="referenced")
     assert {t.task_id.removeprefix("copy."): set(t.downstream_task_ids) for t in dag.tasks} == {
-        "prepare": {"copy.wait", "copy.hold", "copy.release"},
+        "prepare": {"copy.wait", "copy.hold", "copy.prepared", "copy.release"},
+        "prepared": set(),
         "hold": set(),
         "wait": {"copy.tables.customer", "copy.release"},
         "tables.customer": {"copy.tables.Order", "copy.tables.payment", "copy.tables.visit"},
@@ -67,6 +68,7 @@ def test_teardown_does_not_decide(catalog: Path) -> None:
     assert release.is_teardown
     assert prepare.is_setup
     assert not release.on_failure_fail_dagrun
+    assert [t.task_id for t in dag.tasks if t.is_teardown and t.on_failure_fail_dagrun] == ["copy.prepared"]
 
 
 def test_a_cycle_is_one_task_with_all_its_tables_names(catalog: Path) -> None:

@@ -73,7 +73,7 @@ def test_clearing_a_table_takes_both_along(catalog: Path) -> None:
 
     dag = serialization().deserialize_dag(serialization().serialize_dag(_dag(catalog)))
     cleared = set(dag.partial_subset(["copy.tables.payment"], include_upstream=False).task_dict)
-    assert cleared == {f"copy.{t}" for t in ("tables.payment", "prepare", "wait", "hold", "release")}
+    assert cleared == {f"copy.{t}" for t in ("tables.payment", "prepare", "prepared", "wait", "hold", "release")}
 
 
 def test_off(catalog: Path) -> None:
