@@ -1,8 +1,8 @@
 """Disturbed runs: whatever falls on a run, after the rerun the target is an undisturbed run's, row by row.
 
 Every step is a process of its own on real servers, as Airflow's tasks are, and what strikes is chosen by the seed in
-the test's id. SUBSET_CHAOS_RUNS says how many runs (60 by default on Postgres, a third of that on MariaDB);
-SUBSET_CHAOS_SEED the first seed. A failure found is mended, and kept by name in scenarios/test_crash_safety.py.
+the test's id. SUBSET_CHAOS_RUNS says how many runs (60 by default on Postgres, a third of that each on MariaDB and
+MySQL); SUBSET_CHAOS_SEED the first seed. A failure found is mended, and kept by name in scenarios/test_crash_safety.py.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from airflow_subset_provider.core.run import reflect
 from airflow_subset_provider.core.spec import Spec
 from airflow_subset_provider.core.verify import verify
 from sandbox import servers
+from sandbox.mysql import MySqlEndpoint
+from sandbox.mysql_family import MySqlFamilyEndpoint
 from tests.chaos.ends import Ends, MySqlEnds, PostgresEnds
 from tests.chaos.night import Blow, Night, kill
 from tests.databases import CreateDatabase
@@ -80,9 +82,19 @@ def postgres(module_databases: CreateDatabase, tmp_path_factory: pytest.TempPath
 @pytest.fixture(scope="module")
 def mariadb(module_databases: CreateDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with servers.open_mariadb() as server:
-        names = module_databases(server, hint="chaos"), module_databases(server, hint="chaos_copy")
-        ends = MySqlEnds(server, server, names, SIZES["mysql"])
-        yield _world(ends, tmp_path_factory.mktemp("mariadb"))
+        yield _mysql_world(server, module_databases, tmp_path_factory.mktemp("mariadb"))
+
+
+@pytest.fixture(scope="module")
+def mysql(
+    mysql_server: MySqlEndpoint, module_databases: CreateDatabase, tmp_path_factory: pytest.TempPathFactory
+) -> World:
+    return _mysql_world(mysql_server, module_databases, tmp_path_factory.mktemp("mysql"))
+
+
+def _mysql_world(server: MySqlFamilyEndpoint, create: CreateDatabase, folder: Path) -> World:
+    names = create(server, hint="chaos"), create(server, hint="chaos_copy")
+    return _world(MySqlEnds(server, server, names, SIZES["mysql"]), folder)
 
 
 @pytest.fixture(scope="module")
@@ -229,3 +241,9 @@ def test_on_postgres(postgres: World, kind: str, seed: int) -> None:
 @pytest.mark.xdist_group("chaos-mariadb")
 def test_on_mariadb(mariadb: World, kind: str, seed: int) -> None:
     _disturbed(mariadb, kind, seed)
+
+
+@_cases(RUNS // 3)
+@pytest.mark.xdist_group("chaos-mysql")
+def test_on_mysql(mysql: World, kind: str, seed: int) -> None:
+    _disturbed(mysql, kind, seed)
