@@ -45,7 +45,7 @@ class Validation:
 def validate(spec: Spec, schema: Schema, source: Source) -> Validation:
     """Check the request against the schema, and each filter against the database."""
     faults, warnings = _planned(spec, schema, source)
-    good = []
+    good, remarks = [], []
     for text, clause in spec.filters.items():
         where = f"filters[{text!r}]"
         table = names.find_table(schema, text, where)
@@ -55,9 +55,10 @@ def validate(spec: Spec, schema: Schema, source: Source) -> Validation:
         found = wrong or _count(schema, source, table, clause, where)
         if isinstance(found, int):
             good.append(FilterCheck(table, clause, found, schema[table].rows))
+            remarks += [f"{where}: {remark}" for remark in source.clause_remarks(clause)]
         else:
             faults += found
-    return Validation(tuple(good), tuple(faults), warnings)
+    return Validation(tuple(good), tuple(faults), (*warnings, *remarks))
 
 
 def _planned(spec: Spec, schema: Schema, source: Source) -> tuple[list[Fault], tuple[str, ...]]:

@@ -89,6 +89,31 @@ def test_a_fault_that_only_rows_show(cli: Cli, source: str) -> None:
     assert "returns more than 1 row" in done.err
 
 
+@pytest.mark.parametrize(
+    ("table", "clause", "said"),
+    [
+        ("customer", "id = 'abc'", r"Truncated incorrect \w+ value: 'abc' \(warning 1292\)"),
+        ("customer", "id IN ('1', 'x7')", r"value: 'x7' \(warning 1292\)"),
+        ("customer", "name > 3", r"Truncated incorrect \w+ value"),
+    ],
+)
+def test_what_the_server_takes_for_something_else(cli: Cli, source: str, table: str, clause: str, said: str) -> None:
+    """Postgres refuses all of these. Each is told once, without the values of rows."""
+    done = cli("validate", "--source", source, "--filter", f"{table}: {clause}", "--no-suggest")
+    assert done.code == 0, done.err
+    (line,) = [line for line in done.out.splitlines() if line.startswith("warning: ")]
+    assert line.startswith(f"warning: filters['{table}']: ")
+    assert re.search(said, line)
+    assert "as a number or a date that it does not spell" in line
+    assert "customer 1" not in line
+
+
+@pytest.mark.parametrize("clause", ["id = '1'", "id = 1.5", "name = ''", "id <= 100"])
+def test_what_is_compared_as_it_is_written(cli: Cli, source: str, clause: str) -> None:
+    done = cli("validate", "--source", source, "--filter", f"customer: {clause}", "--no-suggest")
+    assert (done.code, "warning" in done.out) == (0, False), done.out
+
+
 def test_a_clause_of_several_lines(cli: Cli, source: str, tmp_path: Path) -> None:
     spec = tmp_path / "spec.yaml"
     spec.write_text("filters:\n  customer: |-\n    id = 1\n      AND nme = 'x'\n")

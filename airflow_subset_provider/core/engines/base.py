@@ -191,6 +191,10 @@ class Source(Session):
     def clause_faults(self, table: TableName, clause: str, where: str) -> list[Fault]:
         """What the server says against a WHERE clause on one table, with the place in it; nothing is run."""
 
+    def clause_remarks(self, clause: str) -> list[str]:
+        """What the server remarked on the statement before, which has read rows by the clause."""
+        return []
+
     @abstractmethod
     def statement_faults(self, statement: Statement | str, where: str) -> list[Fault]:
         """What the server says against a statement; nothing is run."""

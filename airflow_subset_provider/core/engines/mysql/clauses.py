@@ -7,16 +7,18 @@ stumbled over: a column, a table, a function, a value; which of several places t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import MySQLdb
 
-from airflow_subset_provider.core.engines.mysql.errors import code_of, words_of
+from airflow_subset_provider.core.engines.mysql.errors import code_of, without_values, words_of
 from airflow_subset_provider.core.errors import Fault
 
 SYNTAX, UNKNOWN_COLUMN, AGGREGATE = 1064, 1054, 1111
 WINDOW = frozenset({3593, 4015})
+COERCED = 1292
+_COERCED = "text was compared as a number or a date that it does not spell. Compare values of one type"
 SHOWN = 40  # characters of what the server stopped at
 
 _NEAR = re.compile(r"near '(.*)' at line (\d+)\Z", re.DOTALL)
@@ -63,6 +65,22 @@ def fault(complaints: list[Complaint], clause: str, where: str, ask: Callable[[s
         position, words = _culprit(complaint.error, clause, ask), words_of(complaint.error)
     place = f", character {position}" if position else ""
     return Fault(f"{words} in filter {clause!r}{place}", where, _advice(complaint.error), clause, position)
+
+
+def remarks(warnings: Iterable[tuple[str, int, str]], clause: str) -> list[str]:
+    """What a server warned of while it read rows by the clause, each once; values that only the rows have are left out.
+
+    With 1292, text that is no number has been compared as one: by what its beginning spells, else as 0.
+    """
+    found = dict.fromkeys(
+        f"{_sayable(text, clause)} (warning {code})" for level, code, text in warnings if level == "Warning"
+    )
+    return [f"{words}: {_COERCED}" if f"warning {COERCED}" in words else words for words in found]
+
+
+def _sayable(text: str, clause: str) -> str:
+    value = text.rpartition(": ")[2]
+    return text if value and (value in clause or value.strip("'") in clause) else without_values(text)
 
 
 def _stopped(clause: str, position: int) -> str:

@@ -69,6 +69,10 @@ class MySqlSource(MySqlSession, Source):
             return []
         return [clauses.fault(complaints, clause, where, lambda other: self._prepared(f"{head}({other}\n)"))]
 
+    def clause_remarks(self, clause: str) -> list[str]:
+        """Its warnings: these servers compare values of any two types, if need be as numbers."""
+        return clauses.remarks(self.warnings(), clause)
+
     def statement_faults(self, statement: Statement | str, where: str) -> list[Fault]:
         """Let the server prepare it."""
         error = self._prepared(self.compile(statement))
