@@ -77,7 +77,7 @@ class HoldOperator(Step):
 
     def step(self, run: Run, context: Context) -> dict[str, Any]:
         """Hold, announce, and stay until nobody reads it any more."""
-        of, ti = self._prepared(context), context["ti"]
+        of, ti = self._began(context), context["ti"]
         if reason := one_by_one(context):
             return self._without(context, of, reason)
         if heard(self.job, ti, WAIT, of):
@@ -185,7 +185,7 @@ class WaitOperator(Step, BaseSensorOperator):
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """Look for the announcement for a few seconds; once it is there, agree to it."""
-        of, until = self._prepared(context), time.monotonic() + POKE_FOR
+        of, until = self._began(context), time.monotonic() + POKE_FOR
         while (word := self._announced(context, of)) is None:
             if time.monotonic() > until:
                 return False

@@ -82,22 +82,23 @@ class Step(BaseOperator):
         self.job = job
         self.filters: dict[str, str] = dict(job.plan.spec.filters)
         self._run: Run | None = None
+        self._of_prepare: Mapping[str, Any] | None = None
 
     # -- rendering
 
     def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
         """Take the filters that `prepare` rendered; where it has not run (`airflow tasks render`), render them here."""
         with _as_airflow_wants(hopeless=self.hopeless):
-            self.filters = dict(self._pulled(context) or self._rendered(context, jinja_env))
+            self._of_prepare = self._pulled(context)
+            self.filters = dict((self._of_prepare or {}).get(FILTERS) or self._rendered(context, jinja_env))
             self.show()
 
     def show(self) -> None:
         """Work out the fields that hang on the rendered filters."""
 
-    def _pulled(self, context: Context) -> Mapping[str, str] | None:
+    def _pulled(self, context: Context) -> Mapping[str, Any] | None:
         try:
-            found: Mapping[str, str] | None = self._xcom(context, FILTERS)
-            return found
+            return self._pull(context)
         except Exception:
             # No run to ask: each of Airflow's ways to render outside one says so with another exception.
             self.log.debug("no XCom of `prepare`", exc_info=True)
@@ -108,8 +109,17 @@ class Step(BaseOperator):
         found = self.render_template(dict(self.job.plan.spec.filters), context, environment)
         return {table: str(clause) for table, clause in found.items()}
 
-    def _xcom(self, context: Context, key: str) -> Any:
-        return context["ti"].xcom_pull(task_ids=self.job.task_id("prepare"), key=key)
+    def _pull(self, context: Context) -> Mapping[str, Any] | None:
+        found: Mapping[str, Any] | None = context["ti"].xcom_pull(task_ids=self.job.task_id("prepare"), key=PREPARED)
+        return found
+
+    def _prepared(self, context: Context) -> Mapping[str, Any]:
+        """What `prepare` has told all others; mostly pulled already, to render: each time is a request to Airflow."""
+        return self._of_prepare or self._pull(context) or {}
+
+    def _began(self, context: Context) -> float:
+        """When the `prepare` that this task belongs to began: tells one run of the group from the next."""
+        return float(self._prepared(context).get("started", 0.0))
 
     # -- running
 
@@ -172,10 +182,6 @@ class Step(BaseOperator):
             self.log.info("%s: its task is not run again, so it is loaded here", component.title)
             interruptible(partial(run.extract, component), run.cancel)
 
-    def _prepared(self, context: Context) -> float:
-        """When the `prepare` that this task belongs to began: tells one run of the group from the next."""
-        return float((self._xcom(context, PREPARED) or {}).get("started", 0.0))
-
 
 def log_of(task: BaseOperator) -> logging.Logger:
     """The task's log, which takes the same calls whatever it is made of in this version of Airflow."""
@@ -187,7 +193,7 @@ class WritingStep(Step):
 
     def execute(self, context: Context) -> Any:
         """Make sure that it was made ready for the plan this worker has."""
-        prepared = self._xcom(context, PREPARED)
+        prepared = self._prepared(context)
         now = self.job.plan.schema.fingerprint
         if prepared and prepared["fingerprint"] != now:
             raise AirflowFailException(
@@ -200,7 +206,7 @@ class WritingStep(Step):
         """As `wait` agreed, unless `hold` withdrew."""
         if not self.job.consistent:
             return None
-        word = agreement.exported(self.job, context["ti"], self._prepared(context))
+        word = agreement.exported(self.job, context["ti"], self._began(context))
         if word.exported is None:
             self.log.info("This task reads its own state of the source: %s", word.why)
         return word.exported
@@ -240,10 +246,15 @@ class PrepareOperator(Step):
             refresh_catalog(self.job, log_of(self))
             raise
         ti, schema = context["ti"], run.plan.schema
-        ti.xcom_push(FILTERS, self.filters)
         ti.xcom_push(
             PREPARED,
-            {"fingerprint": schema.fingerprint, "started": started, "drift": drift, "report": self.report},
+            {
+                "fingerprint": schema.fingerprint,
+                "started": started,
+                "drift": drift,
+                "report": self.report,
+                FILTERS: self.filters,
+            },
         )
         if not self.job.consistent:  # else `wait` does it, from the snapshot that is still to be taken
             self.load_again(run, context)
@@ -320,7 +331,7 @@ class FinishOperator(WritingStep):
 
     def step(self, run: Run, context: Context) -> dict[str, Any]:
         """Finish; the report."""
-        prepared = self._xcom(context, PREPARED) or {}
+        prepared = self._prepared(context)
         finish = partial(run.finish, prepared.get("started"), prepared.get("drift") or ())
         report = interruptible(finish, run.cancel)
         for line in texts.report_lines(report):
@@ -353,7 +364,7 @@ class ReleaseOperator(Step):
             time.sleep(WAIT)
         interruptible(run.release, run.cancel)
         # Not before: a worker parses the DAG anew for every task, and a run must keep the structure it began with.
-        if (self._xcom(context, PREPARED) or {}).get("drift"):
+        if self._prepared(context).get("drift"):
             refresh_catalog(self.job, log_of(self))
 
     def _writing(self, context: Context) -> list[str]:

@@ -191,7 +191,7 @@ def _rendered_what_runs(shop: Shop, outcome: Outcome) -> None:
 
 def _showed_no_password(shop: Shop, outcome: Outcome, printed: str) -> None:
     shown: list[Any] = [printed, [outcome.rendered(task) for task in outcome.tasks]]
-    shown += [outcome.xcom(task, key) for task in outcome.tasks for key in ("return_value", "filters", "prepared")]
+    shown += [outcome.xcom(task, key) for task in outcome.tasks for key in ("return_value", "prepared")]
     assert printed
     assert shop.server.password not in repr(shown)
 

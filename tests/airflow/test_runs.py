@@ -98,7 +98,7 @@ def test_filters_are_rendered_once_a_run(dag_file: Write) -> None:
     clause = "id = 7 AND '{{ macros.datetime.now() }}' <> '{{ macros.uuid.uuid4() }}'"
     outcome = dag_file(COPY.format(f'filters={{"customer": "{clause}"}}')).run()
     assert outcome.state == "success"
-    rendered = outcome.xcom("copy.prepare", "filters")["customer"]
+    rendered = outcome.xcom("copy.prepare", "prepared")["filters"]["customer"]
     assert "{{" not in rendered
     tables = [task for task in outcome.tasks if ".tables." in task]
     assert {outcome.rendered(task)["filters"]["customer"] for task in tables} == {rendered}
@@ -245,7 +245,7 @@ def test_no_password_anywhere(shop: Shop, dag_file: Write, capfd: pytest.Capture
     outcome = dag.run()
     written = [capfd.readouterr()]
     shown: list[Any] = [written, [outcome.rendered(task) for task in outcome.tasks]]
-    shown += [outcome.xcom(task, key) for task in outcome.tasks for key in ("return_value", "filters", "prepared")]
+    shown += [outcome.xcom(task, key) for task in outcome.tasks for key in ("return_value", "prepared", "snapshot")]
     catalogs = "".join(p.read_text() for p in dag.path.parents[1].rglob("*.json"))
     for database in shop:
         assert database.server.password not in repr(shown) + catalogs
