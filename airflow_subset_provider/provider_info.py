@@ -52,7 +52,8 @@ def get_provider_info() -> dict[str, Any]:
                     ),
                     "snapshot_patience": _option(
                         "Seconds that `hold` keeps the snapshot while no other task of its group runs, because there "
-                        "is no slot for any. Then it withdraws, and each table is read at its own time.",
+                        "is no slot for any. Then it withdraws, and each table is read at its own time. Each run waits "
+                        "up to half as long again, so that not all of several withdraw at once.",
                         "float",
                         default="300",
                     ),

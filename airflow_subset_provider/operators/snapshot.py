@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
@@ -27,6 +28,7 @@ from airflow_subset_provider.core.errors import DriftError, SnapshotError, Subse
 from airflow_subset_provider.operators.agreement import HOLD, WAIT, Word, advice, heard
 from airflow_subset_provider.operators.interruptible import interruptible
 from airflow_subset_provider.operators.job import Job
+from airflow_subset_provider.operators.lock import run_key
 from airflow_subset_provider.operators.refresh import refresh_catalog
 from airflow_subset_provider.operators.steps import FINISHED, Step, log_of
 
@@ -123,7 +125,7 @@ class HoldOperator(Step):
         Raises:
             AirflowFailException: the session was lost, or a demanded state finds no slot for those who read it.
         """
-        busy = time.monotonic()
+        busy, ti = time.monotonic(), context["ti"]
         while not self._over.wait(EVERY):
             self._check(holder)
             states = self._others(context)
@@ -133,8 +135,8 @@ class HoldOperator(Step):
                 return "nobody reads it"
             if any(state in AT_WORK for state in states.values()):
                 busy = time.monotonic()
-            elif time.monotonic() - busy > patience():
-                self._withdraw(context, of)
+            elif time.monotonic() - busy > (waited := patience(run_key(ti.dag_id, ti.run_id, self.job.group_id))):
+                self._withdraw(context, of, waited)
                 return "withdrawn: no slot for other tasks"
         return "stopped"
 
@@ -160,11 +162,11 @@ class HoldOperator(Step):
         agreed = heard(self.job, context["ti"], WAIT, of)
         return agreed is not None and agreed.exported is None
 
-    def _withdraw(self, context: Context, of: float) -> None:
+    def _withdraw(self, context: Context, of: float, waited: float) -> None:
         self._without(
             context,
             of,
-            f"no other task of the group ran for {patience():.0f} s: the executor, the pool or the DAG "
+            f"no other task of the group ran for {waited:.0f} s: the executor, the pool or the DAG "
             "(max_active_tasks) has no slot for them beside this one. It takes at least three",
         )
         if any(state in AT_WORK for state in self._others(context).values()):
@@ -250,6 +252,11 @@ def one_by_one(context: Context) -> str:
     return ""
 
 
-def patience() -> float:
-    """How long `hold` stays when no other task gets a slot, in seconds."""
-    return float(conf.getfloat("subset", "snapshot_patience", fallback=PATIENCE))
+def patience(run: str) -> float:
+    """How long this run's `hold` stays when no other task gets a slot, in seconds.
+
+    Where several have taken all slots, the first to withdraw makes room for the tables of the others, which then are
+    one point in time after all. So each has a patience of its own, up to half as long again as what is set.
+    """
+    least = float(conf.getfloat("subset", "snapshot_patience", fallback=PATIENCE))
+    return least * (1 + crc32(run.encode()) / 2**33)

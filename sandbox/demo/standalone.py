@@ -81,6 +81,7 @@ class Standalone:
             "AIRFLOW__CORE__PARALLELISM": str(self._parallelism),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",  # a busy machine answers in more than the usual 5 seconds
         }
 
     def __enter__(self) -> Self:

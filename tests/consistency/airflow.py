@@ -37,12 +37,20 @@ PATIENCE = 25
 class Airflow:
     """A running Airflow whose DAGs copy one bank."""
 
-    def __init__(self, home: Path, bank: Bank, catalog: str) -> None:
+    def __init__(
+        self,
+        home: Path,
+        bank: Bank,
+        catalog: str,
+        files: Mapping[str, str] = FILES,
+        parallelism: int = 4,
+        **environment: str,
+    ) -> None:
         self._home = home
         dags = home / "dags"
         dags.mkdir()
         (dags / "bank.catalog.json").write_text(catalog)
-        for name, arguments in FILES.items():
+        for name, arguments in files.items():
             (dags / f"{name}.py").write_text(DAG.format(name=name, arguments=arguments))
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "PYTHON"))}
         source, target = bank.urls
@@ -55,8 +63,10 @@ class Airflow:
                 "AIRFLOW__SUBSET__SNAPSHOT_PATIENCE": str(PATIENCE),
                 "AIRFLOW_CONN_BANK": source,
                 "AIRFLOW_CONN_BANK_COPY": target,
+                **environment,
             },
             home / "airflow.log",
+            parallelism,
         )
 
     def pool(self, name: str, slots: int) -> None:
@@ -121,13 +131,13 @@ class DagRun:
             },
         )
 
-    def xcom(self, task: str, key: str = "return_value") -> Any:
-        found = self._call(f"{self._path}/taskInstances/copy.{task}/xcomEntries/{key}")["value"]
+    def xcom(self, task: str, key: str = "return_value", group: str = "copy") -> Any:
+        found = self._call(f"{self._path}/taskInstances/{group}.{task}/xcomEntries/{key}")["value"]
         return json.loads(found) if isinstance(found, str) else found
 
-    def log(self, task: str) -> str:
+    def log(self, task: str, group: str = "copy") -> str:
         """Of all tries."""
-        folder = self._airflow._home / "logs" / f"dag_id={self.dag}" / f"run_id={self.run}" / f"task_id=copy.{task}"
+        folder = self._airflow._home / "logs" / f"dag_id={self.dag}" / f"run_id={self.run}" / f"task_id={group}.{task}"
         return "\n".join(p.read_text() for p in sorted(folder.glob("*.log")))
 
     def _call(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
