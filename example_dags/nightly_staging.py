@@ -42,6 +42,7 @@ with DAG(
         tables={"exchange_rate": "whole"},  # small, and nothing references it
         catalog="shop.catalog.json",
         create_schema=True,
+        chunk_rows=5_000_000,  # larger tables in parts, so that several workers share one
         report="{{ var.value.subset_reports }}/{{ dag_run.run_after | ds }}",
         retries=2,
         retry_delay=timedelta(minutes=5),

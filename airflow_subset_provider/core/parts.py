@@ -41,17 +41,18 @@ class Parts:
             SubsetError: nothing has changed.
         """
         with self.ends.both() as (source, target):
+            with holding(target, self.tally.run) as state:
+                before = state.claims(self.table)
             with source.snapshot():
                 found = chunks.cut(self.plan, self.table, self.rows, source)
             with holding(target, self.tally.run) as state:
-                if state.claim([self.table]):
+                # Another attempt may have cut it while this one looked at the source, and parts may be there by now.
+                if state.claims(self.table) == before and state.claim([self.table]):
+                    state.note_chunks(self.table, found)  # first: it waits for parts of an earlier cut under way
                     target.execute(sa.delete(target.tables[self.table]))
                     state.note_stats(self.tally.run, self.table, Stats())
-                    state.note_chunks(self.table, found)
                 noted = state.chunks(self.table)
-        planned = self.plan.tables[self.table]
-        words = (self.table, planned.rule.value, planned.reason, len(noted))
-        self.tally.log.info("%s: %s (%s), in %d parts", *words)
+        self._tell("%d parts", len(noted))
         return noted
 
     def sql(self, chunk: Chunk) -> str:
@@ -74,11 +75,10 @@ class Parts:
                     return self._of_another_cut(state, target, number)
                 chunk, done = taken
                 if done is None:
-                    statement, log = self._select(chunk, source), self.tally.log
-                    log.info("%s, part %d: %s", self.table, number, source.compile(statement))
+                    self._tell("part %d", number)
                     shape, progress = self.plan.schema[self.table], self.tally.progress(self.table)
-                    moved = target.load(source, statement, shape, progress)
-                    log.info("%s, part %d: %s", self.table, number, told(moved))
+                    moved = target.load(source, self._select(chunk, source), shape, progress)
+                    self.tally.log.info("%s, part %d: %s", self.table, number, told(moved))
                     done = Stats(extracted=moved.rows, bytes=moved.bytes, seconds=round(moved.seconds, 3))
                     state.note_chunk(self.table, number, done)
             self._analyze_when_complete(target)
@@ -87,6 +87,10 @@ class Parts:
     def _select(self, chunk: Chunk, flavour: Flavour) -> select.Selection:
         shape = self.plan.schema[self.table]
         return select.extract(self.plan, self.table, flavour, lambda rows: chunks.within(shape, chunk, rows, flavour))
+
+    def _tell(self, what: str, number: int) -> None:
+        planned = self.plan.tables[self.table]
+        self.tally.log.info(f"%s, {what}: %s (%s)", self.table, number, planned.rule.value, planned.reason)
 
     def _of_another_cut(self, state: State, target: Target, number: int) -> dict[TableName, Stats]:
         """The table was cut again into fewer parts, or loaded whole, since this part was told to load itself."""

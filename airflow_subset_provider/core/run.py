@@ -231,8 +231,8 @@ class Run:
             if not state.claim(component.tables):
                 return self._done_by_another(state, component.tables)
             for table in component.tables:
+                state.note_chunks(table, ())  # first: it waits for parts under way
                 target.execute(sa.delete(target.tables[table]))
-                state.note_chunks(table, ())
                 if self._extracts(table):
                     stats[table] = self._extract(table, source, target)
             target.analyze([t for t, done in stats.items() if done.extracted >= WORTH_ANALYZING])

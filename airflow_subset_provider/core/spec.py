@@ -69,6 +69,18 @@ class OnDrift(StrEnum):
             raise RequestError(Fault(f"{text!r} is neither 'fail' nor 'warn'", "on_drift")) from None
 
 
+def part_size(chunk_rows: Any) -> int:
+    """About how many rows a part of a large table is to have; 0: no table is loaded in parts.
+
+    Raises:
+        RequestError: it is no number of rows.
+    """
+    if isinstance(chunk_rows, bool) or not isinstance(chunk_rows, int) or chunk_rows < 0:
+        advice = "Say about how many rows each part is to have, such as 5_000_000; 0 cuts no table."
+        raise RequestError(Fault(f"{chunk_rows!r} is no number of rows", "chunk_rows", advice))
+    return chunk_rows
+
+
 Clause = Annotated[str, Field(min_length=1)]
 Percent = Annotated[str, Field(pattern=r"^\s*\d+(\.\d+)?\s*%\s*$")]
 Count = Annotated[int, Field(ge=0, strict=True)]

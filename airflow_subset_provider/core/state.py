@@ -284,12 +284,16 @@ class State:
         found = {TableName(s, t) for s, t in rows} | self.incomplete()
         return [t for t in tables if self._target.located(t) in found]
 
+    def claims(self, table: TableName) -> list[int]:
+        """How often the table's step was taken since the run was prepared; empty: it is no table of the run."""
+        c = self._claims.c
+        return [n for (n,) in self._target.rows(sa.select(c.claims).where(*self._at(self._claims, table)))]
+
     def _claim(self, table: TableName) -> bool:
-        claims, here = self._claims.c.claims, self._at(self._claims, table)
-        before = self._target.rows(sa.select(claims).where(*here))
-        self._target.execute(sa.update(self._claims).values(claims=claims + sa.literal_column("1")).where(*here))
-        after = self._target.rows(sa.select(claims).where(*here))
-        return after == [(n + 1,) for (n,) in before]
+        claims, before = self._claims.c.claims, self.claims(table)
+        more = sa.update(self._claims).values(claims=claims + sa.literal_column("1"))
+        self._target.execute(more.where(*self._at(self._claims, table)))
+        return self.claims(table) == [n + 1 for n in before]
 
     def _at(self, state: sa.Table, table: TableName) -> tuple[sa.ColumnElement[bool], ...]:
         """The rows that speak of a table."""

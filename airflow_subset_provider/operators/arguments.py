@@ -7,7 +7,8 @@ words that are: a typo must not silently become a default.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -53,6 +54,15 @@ def sort(given: Mapping[str, Any], own: Collection[str]) -> Arguments:
         last=_only(given, LAST),
         group=_only(given, OF_THE_GROUP),
     )
+
+
+@contextmanager
+def gathered(faults: list[Fault]) -> Iterator[None]:
+    """Let no fault hide those of the arguments that are looked at next."""
+    try:
+        yield
+    except RequestError as error:
+        faults.extend(error.faults)
 
 
 def _only(given: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:

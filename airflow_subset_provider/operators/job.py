@@ -16,13 +16,17 @@ from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.engines.base import Endpoint
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.plan import Plan
+from airflow_subset_provider.core.schema import TableName
 from airflow_subset_provider.core.spec import OnDrift
 
 if TYPE_CHECKING:
+    from airflow_subset_provider.core.chunks import Chunk
     from airflow_subset_provider.core.run import Run
 
+CUT, PARTS = "cut", "parts"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Job:
     """One SubsetOperator, as its tasks see it.
 
@@ -32,6 +36,7 @@ class Job:
         report: where the report is written: a template; empty for nowhere.
         consistent: all tasks are to read one state of the source.
         demanded: and the run fails where that cannot be.
+        chunk_rows: larger tables are loaded in parts of about so many rows; 0: none is.
     """
 
     plan: Plan
@@ -45,10 +50,27 @@ class Job:
     on_drift: OnDrift = OnDrift.FAIL
     consistent: bool = False
     demanded: bool = False
+    chunk_rows: int = 0
+
+    def __repr__(self) -> str:
+        """The same at every parse: Airflow serialises it with a mapped task, and makes a DAG version of each change."""
+        return f"Job({self.group_id!r})"
 
     def task_id(self, name: str) -> str:
         """The full id of one of the group's tasks."""
         return f"{self.group_id}.{name}"
+
+    def in_parts(self, component: Component) -> bool:
+        """Whether the component's table is loaded in parts."""
+        if not self.chunk_rows:
+            return False
+        from airflow_subset_provider.core import chunks  # not needed by most parses
+
+        return chunks.splits(self.plan, component, self.chunk_rows)
+
+    def extract_id(self, component: Component) -> str:
+        """The full id of the task that loads the component; where it is loaded in parts, of the one that begins it."""
+        return self.task_id(f"tables.{component.id}{f'.{CUT}' if self.in_parts(component) else ''}")
 
     def settled(self, filters: Mapping[str, str]) -> Plan:
         """The plan with the filters as rendered."""
@@ -86,20 +108,31 @@ class Job:
             on_drift=self.on_drift,
             alive=alive,
             log=log,
+            chunk_rows=self.chunk_rows,
             exported=exported,
         )
 
     def extract_sql(self, component: Component, filters: Mapping[str, str]) -> str:
         """The component's statements, as they go to the source; needs no connection."""
+        return _shown(self._run_nowhere(filters).extract_sql(component))
+
+    def part_sql(self, component: Component, part: Chunk, filters: Mapping[str, str]) -> str:
+        """The statement of one part of the component's table; needs no connection."""
+        return _shown({component.tables[0]: self._run_nowhere(filters).parts(component).sql(part)})
+
+    def _run_nowhere(self, filters: Mapping[str, str]) -> Run:
         from airflow_subset_provider.core.run import Run
 
         nowhere = Endpoint(self.plan.schema.dialect, _connect_nowhere, self.source_conn_id)
-        statements = Run(self.settled(filters), nowhere, nowhere).extract_sql(component)
-        return "\n\n".join(f"-- {table}\n{sql};" for table, sql in statements.items())
+        return Run(self.settled(filters), nowhere, nowhere)
 
     def __deepcopy__(self, _memo: dict[int, Any]) -> Self:
         """The same: it is frozen, and Airflow copies tasks deeply when some of a DAG's tasks are cleared."""
         return self
+
+
+def _shown(statements: Mapping[TableName, str]) -> str:
+    return "\n\n".join(f"-- {table}\n{sql};" for table, sql in statements.items())
 
 
 def _connect_nowhere() -> NoReturn:

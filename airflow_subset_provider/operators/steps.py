@@ -162,7 +162,7 @@ class Step(BaseOperator):
             RequestError: nor will the steps that must follow the loading.
         """
         done = {task for task, state in self._states(context).items() if state in ("success", "skipped")}
-        loaded = [c for c in self.job.plan.extracts if self.job.task_id(f"tables.{c.id}") in done]
+        loaded = [c for c in self.job.plan.extracts if self.job.extract_id(c) in done]
         after = sorted(
             t for t in done if t.startswith(self.job.task_id("references.")) or t == self.job.task_id("finish")
         )
@@ -285,12 +285,15 @@ class ExtractOperator(Traced, WritingStep):
 
     def step(self, run: Run, context: Context) -> Numbers:
         """Extract and load; the numbers of each table."""
+        self._fold_sql()
+        self.moved = interruptible(partial(run.extract, self.component), run.cancel)
+        return texts.numbers(run.plan, self.moved)
+
+    def _fold_sql(self) -> None:
         self.log.info("::group::SQL of %s", self.component.title)
         for line in self.sql.splitlines():
             self.log.info("%s", line)
         self.log.info("::endgroup::")
-        self.moved = interruptible(partial(run.extract, self.component), run.cancel)
-        return texts.numbers(run.plan, self.moved)
 
 
 class ReferencesOperator(Traced, WritingStep):

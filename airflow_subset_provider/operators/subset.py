@@ -25,10 +25,11 @@ from airflow_subset_provider.core.errors import Fault, RequestError
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.schema import Schema
-from airflow_subset_provider.core.spec import OnDrift, Spec
+from airflow_subset_provider.core.spec import OnDrift, Spec, part_size
 from airflow_subset_provider.operators import arguments, texts
 from airflow_subset_provider.operators.announce import outlets
-from airflow_subset_provider.operators.job import Job
+from airflow_subset_provider.operators.job import CUT, PARTS, Job
+from airflow_subset_provider.operators.parts import LABEL, CutOperator, ExtractPartOperator
 from airflow_subset_provider.operators.snapshot import tasks as snapshot_tasks
 from airflow_subset_provider.operators.steps import (
     ExtractOperator,
@@ -69,6 +70,8 @@ class SubsetOperator(TaskGroup):
             correct all the same (docs/rules.md: Drift).
         consistent: whether the copy is the source at one point in time (docs/consistency.md). None: where source and
             executor can; True: fail where they cannot.
+        chunk_rows: tables of more rows (as the catalog estimates) are loaded in parts of about so many, each by a
+            mapped task instance of its own, so that several workers share one table (docs/rules.md: Large tables).
         default_args: as of any task group.
         task_arguments: whatever any operator takes (`retries`, `pool`, `queue`, `execution_timeout`, ...), for every
             task of the group; `trigger_rule` is for its first task, `outlets` and `inlets` are for its last, beside
@@ -101,24 +104,34 @@ class SubsetOperator(TaskGroup):
         report: str | PathLike[str] | None = None,
         on_drift: str = "fail",
         consistent: bool | None = None,
+        chunk_rows: int = 0,
         default_args: Mapping[str, Any] | None = None,
         **task_arguments: Any,
     ) -> None:
         own = inspect.signature(SubsetOperator.__init__).parameters.keys() - {"self", "task_arguments"}
-        sorted_arguments = arguments.sort(task_arguments, own)
-        _two_connections(source_conn_id, target_conn_id)
-        spec = Spec.of(
-            filters=filters or {},
-            schemas=schemas,
-            others=others,
-            tables=tables or {},
-            references=references,
-            relations=relations or {},
-            sample=sample or {},
-            seed=seed,
-            referential_integrity=referential_integrity,
-            whole_limit=whole_limit,
-        )
+        faults: list[Fault] = []
+        with arguments.gathered(faults):
+            sorted_arguments = arguments.sort(task_arguments, own)
+        with arguments.gathered(faults):
+            _two_connections(source_conn_id, target_conn_id)
+        with arguments.gathered(faults):
+            spec = Spec.of(
+                filters=filters or {},
+                schemas=schemas,
+                others=others,
+                tables=tables or {},
+                references=references,
+                relations=relations or {},
+                sample=sample or {},
+                seed=seed,
+                referential_integrity=referential_integrity,
+                whole_limit=whole_limit,
+            )
+        with arguments.gathered(faults):
+            drift = OnDrift.of(on_drift)
+        with arguments.gathered(faults):
+            chunk_rows = part_size(chunk_rows)
+        RequestError.raise_for(faults)
         self._open(task_id, {**(default_args or {}), **sorted_arguments.everywhere}, sorted_arguments.group)
         self.plan: Plan = planning.build(spec, _schema(self.dag, catalog, source_conn_id, spec.schemas))
         job = Job(
@@ -130,9 +143,10 @@ class SubsetOperator(TaskGroup):
             replace_existing=replace_existing,
             create_schema=create_schema,
             report="" if report is None else str(report),
-            on_drift=OnDrift.of(on_drift),
+            on_drift=drift,
             consistent=snapshot.wanted(self.plan.schema.dialect, consistent),
             demanded=bool(consistent),
+            chunk_rows=chunk_rows,
         )
         self.tooltip = f"{source_conn_id} → {target_conn_id}: {len(self.plan.copied)} tables"
         self._document(job)
@@ -206,11 +220,13 @@ class SubsetOperator(TaskGroup):
         return [wait]
 
     def _extracts(self, group: TaskGroup, job: Job) -> None:
-        tasks = {
-            c.id: ExtractOperator(job=job, component=c, **_component_task(job.plan, c, group))
+        nodes = {
+            c.id: _in_parts(job, c, group)
+            if job.in_parts(c)
+            else ExtractOperator(job=job, component=c, **_component_task(job.plan, c, group))
             for c in job.plan.extracts
         }
-        _connect(tasks, job.plan.graph.edges)
+        _connect(nodes, job.plan.graph.edges)
 
     def _closures(self, group: TaskGroup, job: Job) -> None:
         if job.plan.may_ban:
@@ -248,10 +264,28 @@ def _component_task(plan: Plan, component: Component, group: TaskGroup, what: st
     }
 
 
-def _connect(tasks: Mapping[str, BaseOperator], edges: Iterable[tuple[str, str]]) -> None:
+def _in_parts(job: Job, component: Component, tables: TaskGroup) -> TaskGroup:
+    """The tasks of a table that is loaded in parts; `tables.TABLE` is a group of them then."""
+    words = {
+        "group_id": component.id,
+        "parent_group": tables,
+        "dag": tables.dag,
+        "group_display_name": component.title,
+        "tooltip": f"In parts of about {job.chunk_rows:,} rows",
+        "doc_md": texts.component_doc(job.plan, component),
+    }
+    group = TaskGroup(**group_arguments(words))
+    common: dict[str, Any] = {"job": job, "component": component}
+    cut = CutOperator(**common, **_component_task(job.plan, component, group, "cut ") | {"task_id": CUT})
+    parts = _component_task(job.plan, component, group, "parts of ") | {"task_id": PARTS}
+    ExtractPartOperator.partial(**common, **parts, map_index_template=LABEL).expand(part=cut.output)
+    return group
+
+
+def _connect(nodes: Mapping[str, BaseOperator | TaskGroup], edges: Iterable[tuple[str, str]]) -> None:
     for before, after in sorted(edges):
-        if before in tasks and after in tasks:
-            tasks[before] >> tasks[after]
+        if before in nodes and after in nodes:
+            nodes[before] >> nodes[after]
 
 
 def _two_connections(source: str, target: str) -> None:

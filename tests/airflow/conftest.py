@@ -77,7 +77,7 @@ class Database:
 
 @dataclass
 class Outcome:
-    """A finished run of a DAG."""
+    """A finished run of a DAG; `task[3]` is the fourth instance of a mapped task."""
 
     state: str
     tasks: dict[str, str | None]
@@ -86,7 +86,8 @@ class Outcome:
 
     @classmethod
     def of(cls, dag: Any, run: Any) -> Outcome:
-        instances = {ti.task_id: ti for ti in run.get_task_instances()}
+        found = run.get_task_instances()
+        instances = {ti.task_id if ti.map_index < 0 else f"{ti.task_id}[{ti.map_index}]": ti for ti in found}
         states = {task: None if ti.state is None else str(ti.state) for task, ti in instances.items()}
         return cls(str(run.state), states, instances, dag)
 
@@ -100,7 +101,11 @@ class Outcome:
         with create_session() as session:
             ti = next(iter(self.instances.values()))
             scheduler_dag = serialization().deserialize_dag(serialization().serialize_dag(self.dag))
-            scheduler_dag.clear(task_ids=list(task_ids), run_id=ti.run_id, session=session)
+            wanted = [self.instances.get(t, t) for t in task_ids]
+            marks = [
+                t if isinstance(t, str) else t.task_id if t.map_index < 0 else (t.task_id, t.map_index) for t in wanted
+            ]
+            scheduler_dag.clear(task_ids=marks, run_id=ti.run_id, session=session)
             run = session.scalars(select(DagRun).filter_by(dag_id=ti.dag_id, run_id=ti.run_id)).one()
             run.dag, run.state = scheduler_dag, DagRunState.RUNNING
             session.commit()
@@ -116,7 +121,8 @@ class Outcome:
             return Outcome.of(self.dag, run)
 
     def xcom(self, task_id: str, key: str = "return_value") -> Any:
-        return self.instances[task_id].xcom_pull(task_ids=task_id, key=key)
+        ti = self.instances[task_id]
+        return ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=ti.map_index)
 
     def rendered(self, task_id: str) -> dict[str, Any]:
         """What *Rendered Template* shows."""
