@@ -125,6 +125,12 @@ def check_target(
     return faults
 
 
+def check_to_be_made(plan: Plan, target: Target, live: Schema) -> list[Fault]:
+    """What would be wrong with a schema that is made like the source's: foreseen, as not every server can undo that."""
+    tables = (table for table in plan.schema.tables if table.name in live)
+    return [fault for table in tables for fault in _left_empty(table, live, live[table.name], target)]
+
+
 def _left_empty(table: Table, live: Schema, found: Table, target: Target) -> Iterator[Fault]:
     """Columns that both ends have and the plan does not know: their values would be lost without a word."""
     for column in drift.added_columns(table, live):

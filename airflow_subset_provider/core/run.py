@@ -164,7 +164,9 @@ class Run:
         """Make the schema if need be, check the target, take the lock; since when, and what there is to suspend."""
         found = _reflected(target, self.plan.schema.schemas)
         making = self.create_schema and not any(faults.values()) and _none_of(self.plan, found)
-        if not making:
+        if making:
+            checks.raise_all({TargetError: checks.check_to_be_made(self.plan, target, live)})
+        else:
             self._check_target(source, target, found, live, faults)
         with target.transaction():
             if making:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -11,14 +12,17 @@ from airflow_subset_provider.core.report import Report
 from airflow_subset_provider.core.spec import OnDrift
 from tests.scenarios.kit import Lab, MakeLab
 
-pytestmark = pytest.mark.engines("postgresql", because="partitions, and columns altered as Postgres spells it")
-
 SCHEMA = """
 CREATE TABLE customer (id int PRIMARY KEY, name varchar(5) NOT NULL);
-CREATE TABLE sale (id int PRIMARY KEY, customer int REFERENCES customer, day date NOT NULL) PARTITION BY RANGE (id);
-CREATE TABLE sale_1 PARTITION OF sale FOR VALUES FROM (0) TO (10);
-CREATE TABLE note (id int PRIMARY KEY, customer int REFERENCES customer);
+CREATE TABLE sale (id int PRIMARY KEY, customer int REFERENCES customer, day date NOT NULL);
+CREATE TABLE note (id int PRIMARY KEY, customer int CONSTRAINT note_customer REFERENCES customer);
 """
+PARTITIONED = (
+    SCHEMA.replace("day date NOT NULL);", "day date NOT NULL) PARTITION BY RANGE (id);")
+    + """
+CREATE TABLE sale_1 PARTITION OF sale FOR VALUES FROM (0) TO (10);
+"""
+)
 ROWS = """
 INSERT INTO customer VALUES (1, 'one'), (2, 'two');
 INSERT INTO sale VALUES (1, 1, '2026-01-01'), (2, 2, '2026-01-01'), (3, 1, '2026-01-02');
@@ -26,23 +30,35 @@ INSERT INTO note VALUES (1, 1), (2, 2);
 """
 REQUEST: dict[str, Any] = {"filters": {"customer": "id = 1"}}
 KEPT = {"customer": [1], "note": [1], "sale": [1, 3]}
+# MySQL's way to say it; the rest is translated.
+SPELLED = {
+    "ALTER name TYPE varchar(20)": "MODIFY name varchar(20) NOT NULL",
+    "ALTER name TYPE text": "MODIFY name text NOT NULL",
+    "ALTER name DROP NOT NULL": "MODIFY name varchar(5)",
+    "DROP CONSTRAINT note_pkey": "DROP PRIMARY KEY",
+}
 
 
 def lag(db: Lab, change: str, target: str = "") -> Report:
     """A run by the catalog of before the change."""
     catalog = db.schema("public")
-    db.source.execute(change)
-    db.target.execute(target)
+    _change(db, change, target)
     found = db.target.constraints()
     report = db.run_unlike(found, schema=catalog, on_drift=OnDrift.WARN, **REQUEST)
     assert all(w.startswith("changed since the catalog was made: ") for w in report.warnings)
     return report
 
 
+def _change(db: Lab, source: str, target: str) -> None:
+    for end, script in ((db.source, source), (db.target, target)):
+        for words, other in SPELLED.items() if db.engine != "postgresql" else ():
+            script = script.replace(words, other)
+        end.execute(script)
+
+
 def refusal(db: Lab, change: str, target: str = "", **request: Any) -> str:
     catalog = db.schema("public")
-    db.source.execute(change)
-    db.target.execute(target)
+    _change(db, change, target)
     error = db.refusal(schema=catalog, **{"on_drift": OnDrift.WARN, **REQUEST, **request})
     assert isinstance(error, (DriftError, TargetError))
     assert not error.retryable
@@ -52,7 +68,8 @@ def refusal(db: Lab, change: str, target: str = "", **request: Any) -> str:
 def test_a_new_nullable_column_is_left_out(lab: MakeLab) -> None:
     db = lab(SCHEMA, ROWS)
     report = lag(db, "ALTER TABLE customer ADD vat text; UPDATE customer SET vat = 'DE1'")
-    assert [w.partition(": ")[2] for w in report.warnings] == ["public.customer.vat: column added (text)"]
+    (warning,) = report.warnings
+    assert re.search(r": public\.customer\.vat: column added \((text|varchar\(300\).*)\)$", warning)
     assert db.target.rows("customer") == [(1, "one")]
     assert db.target.ids() == KEPT
 
@@ -72,7 +89,7 @@ def test_a_new_generated_column_on_both_sides_fills_itself(lab: MakeLab) -> None
 
 
 def test_the_schema_just_made_has_the_new_column_as_well(lab: MakeLab) -> None:
-    """pg_dump knows it, the catalog does not: nothing is made."""
+    """The source's own description of it knows the column, the catalog does not: nothing is made."""
     db = lab(SCHEMA, ROWS, target="")
     assert "it would stay empty" in refusal(db, "ALTER TABLE customer ADD vat text", create_schema=True)
 
@@ -101,11 +118,15 @@ def test_a_wider_column(lab: MakeLab) -> None:
 
 def test_a_wider_column_without_room_in_the_target(lab: MakeLab) -> None:
     said = refusal(lab(SCHEMA, ROWS), "ALTER TABLE customer ALTER name TYPE text")
-    assert "public.customer.name: the target's type is character varying(5), the source's text" in said
+    assert re.search(
+        r"public\.customer\.name: the target's type is \w[^,]*\(5\).*, the source's (text|varchar\(300\).*)\. Alter",
+        said,
+    )
 
 
+@pytest.mark.engines("postgresql", because="a partition is a table of its own")
 def test_a_new_partition(lab: MakeLab) -> None:
-    db = lab(SCHEMA, ROWS)
+    db = lab(PARTITIONED, ROWS)
     made = "CREATE TABLE sale_2 PARTITION OF sale FOR VALUES FROM (10) TO (20);"
     lag(db, f"{made}; INSERT INTO sale VALUES (11, 1, '2026-01-03')", made)
     assert db.target.ids("sale") == {"sale": [1, 3, 11]}
@@ -117,14 +138,14 @@ def test_a_new_partition(lab: MakeLab) -> None:
         ("ALTER TABLE sale DROP day", "public.sale.day: column dropped"),
         ("DROP TABLE note", "public.note: table dropped"),
         ("ALTER TABLE note DROP CONSTRAINT note_pkey", "public.note: primary key dropped (id)"),
-        ("ALTER TABLE note DROP CONSTRAINT note_customer_fkey", "foreign key dropped"),
+        ("ALTER TABLE note DROP CONSTRAINT note_customer", "foreign key dropped"),
         ("ALTER TABLE customer ALTER name DROP NOT NULL", "nullable: False -> True"),
     ],
 )
 def test_harmful_changes_still_stop_the_run(lab: MakeLab, change: str, said: str) -> None:
     told = refusal(lab(SCHEMA, ROWS), f"{change}; ALTER TABLE customer ADD vat text")
     assert said in told
-    assert "column added (text). Harmless by itself." in told
+    assert re.search(r"column added \(.*\)\. Harmless by itself\.", told)
 
 
 def test_harmless_changes_stop_a_run_by_default(lab: MakeLab) -> None:
