@@ -8,15 +8,17 @@ connection, so at parse time an alias stands for them and `finish` resolves it.
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, AssetAlias
 
 from airflow_subset_provider import connections
 from airflow_subset_provider.assets import copy_asset, tables_alias
 from airflow_subset_provider.compat import conf
-from airflow_subset_provider.core.report import Report
 from airflow_subset_provider.operators.job import Job
+
+if TYPE_CHECKING:
+    from airflow_subset_provider.core.report import Report
 
 # Airflow records all of a task's events in the request that ends the task, and its workers wait 5 seconds for that
 # (`[workers] execution_api_timeout`). On two busy cores an event took 9 to 16 ms.

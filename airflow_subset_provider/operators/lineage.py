@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_subset_provider.connections import Address, address
 from airflow_subset_provider.core.schema import Table, TableName
-from airflow_subset_provider.core.state import Stats
 from airflow_subset_provider.operators.job import Job
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
+
+    from airflow_subset_provider.core.state import Stats
 
 
 class Traced:

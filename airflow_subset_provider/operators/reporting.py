@@ -13,13 +13,15 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import ObjectStoragePath
 
 from airflow_subset_provider.core.errors import Fault, RequestError
 from airflow_subset_provider.core.plan import Plan
-from airflow_subset_provider.core.report import Report
+
+if TYPE_CHECKING:
+    from airflow_subset_provider.core.report import Report
 
 PAGE = "report_page"
 FILES = "report_files"

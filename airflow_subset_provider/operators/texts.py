@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.plan import Plan
-from airflow_subset_provider.core.report import Report
 from airflow_subset_provider.core.schema import TableName
-from airflow_subset_provider.core.state import Stats
+
+if TYPE_CHECKING:
+    from airflow_subset_provider.core.report import Report
+    from airflow_subset_provider.core.state import Stats
 
 MB = 1_000_000
 
