@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from airflow_subset_provider.core import chunks, engines, select
+from airflow_subset_provider.core import chunks, engines, indexes, select
 from airflow_subset_provider.core.chunks import Chunk
 from airflow_subset_provider.core.ends import Ends
 from airflow_subset_provider.core.engines.base import Flavour, Target
@@ -81,7 +81,7 @@ class Parts:
                     self.tally.log.info("%s, part %d: %s", self.table, number, told(moved))
                     done = Stats(extracted=moved.rows, bytes=moved.bytes, seconds=round(moved.seconds, 3))
                     state.note_chunk(self.table, number, done)
-            self._analyze_when_complete(target)
+            self._round_off(target)
         return {self.table: done}
 
     def _select(self, chunk: Chunk, flavour: Flavour) -> select.Selection:
@@ -101,9 +101,10 @@ class Parts:
         self.tally.log.info("%s: no part %d any more: its rows are in others", self.table, number)
         return {self.table: Stats()}
 
-    def _analyze_when_complete(self, target: Target) -> None:
+    def _round_off(self, target: Target) -> None:
         """By whichever part comes last, after its commit: ANALYZE lets no other one run beside it."""
         with holding(target, self.tally.run) as state:
             complete = target.located(self.table) not in state.incomplete()
         if complete:
+            indexes.build(target, self.tally, [self.table])
             target.analyze([self.table])

@@ -11,8 +11,9 @@ import logging
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
+from airflow_subset_provider.core import indexes
 from airflow_subset_provider.core import plan as planning
-from airflow_subset_provider.core.engines.base import Source, Suspended, Target
+from airflow_subset_provider.core.engines.base import INDEX, Source, Suspended, Target
 from airflow_subset_provider.core.errors import Fault, IntegrityError
 from airflow_subset_provider.core.heal import Healing
 from airflow_subset_provider.core.integrity import Integrity, is_loose
@@ -102,11 +103,12 @@ class Proof:
 
     def rearm(self) -> None:
         """Put back the rest, once no row will be written any more."""
-        for items in batches([i for i in State(self.target).suspended() if i.kind != "foreign key"]):
+        for items in batches([i for i in State(self.target).suspended() if i.kind not in ("foreign key", INDEX)]):
             with self._holding() as state:
                 for item in items:
                     self.target.restore(item, validate=False)
                     state.forget_suspended(item)
+        indexes.build(self.target, self.tally)
 
     def _counted(self, proven: set[tuple[TableName, str]], healed: bool) -> tuple[KeyReport, ...]:
         """Every relation's dangling references: none where the server validated the key, else counted.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from airflow_subset_provider.core import engines
-from airflow_subset_provider.core.engines.base import Endpoint, Suspended, Target
+from airflow_subset_provider.core.engines.base import INDEX, Endpoint, Suspended, Target
+from airflow_subset_provider.core.errors import SubsetError
 from airflow_subset_provider.core.state import State
 
 
@@ -14,8 +15,8 @@ class Repaired:
     """One thing that was out of force.
 
     Attributes:
-        how: "validated", "unvalidated" (rows break it, or it was so before), "still off" (the server can have it
-            validated only), or "to do" where nothing was to be changed.
+        how: "validated", "unvalidated" (rows break it, or it was so before), "built" (an index), "still off" (the
+            server can have it validated only; rows do not fit in an index), or "to do" where nothing was to be changed.
     """
 
     item: Suspended
@@ -56,6 +57,8 @@ def repair(endpoint: Endpoint, *, look_only: bool = False) -> Repair:
 
 
 def _put_back(state: State, target: Target, item: Suspended) -> str:
+    if item.kind == INDEX:
+        return _built(state, target, item)
     if item.validated and target.restore(item, validate=True):
         state.forget_suspended(item)
         return "validated"
@@ -63,3 +66,14 @@ def _put_back(state: State, target: Target, item: Suspended) -> str:
         state.forget_suspended(item)
         return "unvalidated"
     return "still off"
+
+
+def _built(state: State, target: Target, item: Suspended) -> str:
+    try:
+        target.build([item])
+    except SubsetError as error:
+        if error.retryable:
+            raise
+        return "still off"
+    state.forget_suspended(item)
+    return "built"

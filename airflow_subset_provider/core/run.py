@@ -15,11 +15,11 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from airflow_subset_provider.core import checks, engines, graph, select, snapshot
+from airflow_subset_provider.core import checks, engines, graph, indexes, select, snapshot
 from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.bans import Settlement
 from airflow_subset_provider.core.ends import Ends
-from airflow_subset_provider.core.engines.base import Endpoint, Moved, Source, Suspended, Target
+from airflow_subset_provider.core.engines.base import INDEX, Endpoint, Moved, Source, Suspended, Target
 from airflow_subset_provider.core.errors import EndpointError, Fault, RequestError, SubsetError, TargetError
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.integrity import Integrity
@@ -168,13 +168,14 @@ class Run:
             checks.raise_all({TargetError: checks.check_to_be_made(self.plan, target, live)})
         else:
             self._check_target(source, target, found, live, faults)
+        large = indexes.large(self.plan, source)
         with target.transaction():
             if making:
                 self._check_target(source, target, self._new_schema(source, target), live, faults)
             state, tables = State(target), [t.name for t in self.plan.schema.tables]
             state.create()
             taken = state.lock(self.key, self.alive)
-            suspended = target.suspendable(tables)
+            suspended = [*target.suspendable(tables), *indexes.postponed(self.plan, large, target, self.tally)]
             state.note_suspended(suspended)
             state.start_tables(self.key, tables)
         return taken, suspended
@@ -223,10 +224,16 @@ class Run:
         """Load the component's own rows, in one transaction of the target and from one state of the source.
 
         Raises:
-            SubsetError: nothing of it is in the target then.
+            SubsetError: nothing of it is in the target then, unless all of it is and only an index could not be built.
         """
+        with self.ends.both() as (source, target):
+            stats = self._extract_all(component, source, target)
+            indexes.build(target, self.tally, component.tables)
+        return stats
+
+    def _extract_all(self, component: Component, source: Source, target: Target) -> dict[TableName, Stats]:
         stats = {}
-        with self.ends.both() as (source, target), target.transaction(), source.snapshot():
+        with target.transaction(), source.snapshot():
             state = State(target)
             state.hold(self.key)
             self._tell_cycle(component)
@@ -391,10 +398,11 @@ class Run:
         with self.ends.target() as target:
             if not State(target).exists() or State(target).holder() != self.key:
                 return
-            for items in batches(State(target).suspended()):
+            for items in batches([i for i in State(target).suspended() if i.kind != INDEX]):
                 with holding(target, self.key) as state:
                     for item in items:
                         put_back(state, target, item, self.log)
+            indexes.put_back(target, self.tally)
             with holding(target, self.key) as state:
                 state.release(self.key)
 

@@ -180,12 +180,15 @@ class State:
         self._target.execute(sa.insert(self._lock).values(one=1, run=run, taken=now))
         return now
 
-    def hold(self, run: str, taken: str | None = None, *, alone: bool = False) -> None:
+    def hold(self, run: str, taken: str | None = None, *, alone: bool = False) -> str:
         """Make sure that the run holds the lock, and keep it from being taken over until the transaction ends.
 
         Args:
             taken: since then, or it was taken again by another attempt of the same run.
             alone: keep out every other transaction of this run, too.
+
+        Returns:
+            When it was taken.
 
         Raises:
             LockedError: it does not: it ended, or another run took over.
@@ -198,6 +201,7 @@ class State:
                     f"this run does not hold the target, {now}", self._target.label, "Clear the run from `prepare` on."
                 )
             )
+        return str(rows[0][1])
 
     def release(self, run: str) -> bool:
         """Give the lock up; False when the run did not hold it."""

@@ -19,7 +19,8 @@ MB = 1_000_000
 # Markdown for the details of the tasks that belong to no table.
 STEPS = {
     "prepare": "Checks everything on both ends, all faults at once; then locks the target, notes and suspends its "
-    "foreign keys and triggers, and empties the tables in scope. Nothing has changed if it fails in its checks.",
+    "foreign keys, triggers and large tables' indexes, and empties the tables in scope. Nothing has changed if it "
+    "fails in its checks.",
     "hold": "Holds one state of the source open until all tables have been read from it.",
     "wait": "Makes sure that this state of the source can be read, before any table is.",
     "loaded": "All tables hold the rows that they keep by their own rules. Nothing is proven yet.",

@@ -70,6 +70,10 @@ class Database(ABC):
         """All triggers and their state."""
 
     @abstractmethod
+    def indexes(self) -> dict[str, str]:
+        """The server's own words for every index, by its name."""
+
+    @abstractmethod
     def state(self, name: str) -> str:
         """The table that holds this of a run's state."""
 
@@ -136,6 +140,14 @@ WHERE k.contype <> 't' AND n.nspname NOT IN ('pg_catalog', 'information_schema',
 TRIGGERS = """
 SELECT tgrelid::regclass::text, tgname::text, tgenabled::text FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1, 2
 """
+INDEXES = """
+SELECT i.relname, pg_get_indexdef(i.oid) || format(
+    ' cluster %s, replica %s, valid %s, in %s, %s, %s, attached %s', x.indisclustered, x.indisreplident, x.indisvalid,
+    i.reltablespace, obj_description(i.oid, 'pg_class'), i.reloptions, (SELECT count(*) FROM pg_depend d
+    WHERE d.objid = i.oid AND d.deptype IN ('e', 'x', 'P')))
+FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_namespace n ON n.oid = i.relnamespace
+WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'airflow_subset') AND n.nspname !~ '^pg_toast'
+"""
 SEQUENCES = "SELECT schemaname, sequencename, last_value FROM pg_sequences ORDER BY 1, 2"
 SCHEMAS = "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_(temp|toast)' ORDER BY 1"
 EMPTY = """
@@ -196,6 +208,9 @@ class PostgresDatabase(Database):
     def triggers(self) -> list[Row]:
         return self.query(TRIGGERS)
 
+    def indexes(self) -> dict[str, str]:
+        return dict(self.query(INDEXES))
+
     def state(self, name: str) -> str:
         return f"airflow_subset.{name}"
 
@@ -250,6 +265,8 @@ SELECT EVENT_OBJECT_SCHEMA, EVENT_OBJECT_TABLE, TRIGGER_NAME, EVENT_MANIPULATION
 FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA NOT IN ({ignored}) ORDER BY 1, 2, 3
 """
 CONSTRAINT = re.compile(r'(?:CONSTRAINT "((?:[^"]|"")*)" |(?:PRIMARY |UNIQUE )?KEY )')
+
+INDEX = re.compile(r'(?:\w+ )?KEY "((?:[^"]|"")*)" ')
 
 
 class MySqlDatabase(Database):
@@ -322,7 +339,7 @@ class MySqlDatabase(Database):
         return [
             (table, name, line, (table, name) not in dangling)
             for table, text in self._made().items()
-            for line in (line.strip(" ,") for line in text.splitlines())
+            for line in sorted(line.strip(" ,") for line in text.splitlines())
             if (found := CONSTRAINT.match(line))
             for name in [(found[1] or "").replace('""', '"')]
         ]
@@ -337,6 +354,10 @@ class MySqlDatabase(Database):
 
     def triggers(self) -> list[Row]:
         return self._asked(MY_TRIGGERS)
+
+    def indexes(self) -> dict[str, str]:
+        lines = (line.strip().removesuffix(",") for text in self._made().values() for line in text.splitlines())
+        return {found[1]: line for line in lines if (found := INDEX.match(line))}
 
     def state(self, name: str) -> str:
         return f"public.airflow_subset_{name}"

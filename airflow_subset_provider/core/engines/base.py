@@ -8,7 +8,7 @@ here with literal values, so that what is logged is what is run and can be paste
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -20,6 +20,7 @@ from airflow_subset_provider.core.schema import Column, Schema, Table, TableName
 from airflow_subset_provider.core.sql import Condition, Tables
 
 Statement = sa.sql.expression.ClauseElement
+INDEX = "index"
 PAGE = 10_000  # keys in one statement: about 200 kB of SQL for integer keys, 600 kB for UUIDs
 
 
@@ -61,7 +62,7 @@ class Suspended:
     """A thing of the target that is out of force during a run, and how to put it back.
 
     Attributes:
-        kind: "foreign key" or "triggers".
+        kind: "foreign key", "triggers" or INDEX.
         definition: the server's own words for it, enough to make it again.
         validated: whether it had been checked against all rows.
     """
@@ -325,6 +326,14 @@ class Target(Store):
     @abstractmethod
     def suspendable(self, tables: Sequence[TableName]) -> list[Suspended]:
         """The tables' triggers and the foreign keys of and to them, as far as a run needs them out of force."""
+
+    @abstractmethod
+    def postponable(self, tables: Mapping[TableName, Collection[tuple[str, ...]]]) -> list[Suspended]:
+        """The tables' secondary indexes that can be made again exactly; not those that begin with one of these keys."""
+
+    @abstractmethod
+    def build(self, items: Sequence[Suspended]) -> None:
+        """Make those of these indexes of one table that are not there; nothing where the table is gone."""
 
     @abstractmethod
     def suspend(self, items: Sequence[Suspended]) -> None:

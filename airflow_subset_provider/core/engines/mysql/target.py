@@ -1,7 +1,7 @@
 """The writing end on MySQL and MariaDB: checks, the schema, and what is put out of force during a run.
 
 Foreign keys are not checked in these sessions, so none is dropped, and none is proven by the server: a run counts what
-dangles. Triggers can only be dropped; they are written down, and committed, before.
+dangles. Triggers and indexes can only be dropped; they are written down, and committed, before.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 import MySQLdb
 
-from airflow_subset_provider.core.engines.base import Endpoint, Source, Suspended, Target
-from airflow_subset_provider.core.engines.mysql import fit, triggers
+from airflow_subset_provider.core.engines.base import INDEX, Endpoint, Source, Suspended, Target
+from airflow_subset_provider.core.engines.mysql import fit, indexes, triggers
 from airflow_subset_provider.core.engines.mysql.catalog import STATE_PREFIX
 from airflow_subset_provider.core.engines.mysql.errors import DENIED, code_of, words_of
 from airflow_subset_provider.core.engines.mysql.store import MySqlStore, groups
@@ -46,6 +46,8 @@ class MySqlTarget(MySqlStore, Target):
         super().__init__(endpoint, purpose)
         self._to_analyze: dict[TableName, None] = {}
         self._held: str | None = None
+        if self.database is not None:
+            self.state_home = (self.database, STATE_PREFIX)  # known without `use`: a repair has no schema at hand
 
     # -- where things are
 
@@ -227,14 +229,27 @@ class MySqlTarget(MySqlStore, Target):
         finally:
             self.execute(f"DROP TABLE {self.quote(*probe)}")
 
+    def postponable(self, tables: Mapping[TableName, Collection[tuple[str, ...]]]) -> list[Suspended]:
+        """Plain B-trees that no foreign key needs: see indexes.py."""
+        return [i for table, keys in tables.items() for i in indexes.found(self, self.located(table), keys)]
+
+    def build(self, items: Sequence[Suspended]) -> None:
+        """In one statement."""
+        indexes.build(self, items)
+
     def suspend(self, items: Sequence[Suspended]) -> None:
-        """Drop the triggers; what was noted of them is committed first, by the first DROP itself."""
-        for item in items:
+        """Drop them; what was noted of them is committed first, by the first DROP itself."""
+        for table in dict.fromkeys(i.table for i in items if i.kind == INDEX):
+            indexes.drop(self, [i for i in items if i.kind == INDEX and i.table == table])
+        for item in (i for i in items if i.kind != INDEX):
             for trigger in json.loads(item.definition):
                 triggers.drop(self, item.table, Trigger(*trigger))
 
     def restore(self, item: Suspended, validate: bool) -> bool:
-        """Make the triggers again."""
+        """Make the triggers, or the index, again."""
+        if item.kind == INDEX:
+            self.build([item])
+            return True
         for trigger in json.loads(item.definition):
             triggers.make(self, item.table, Trigger(*trigger))
         return True

@@ -79,7 +79,7 @@ def translated(label: str) -> Iterator[None]:
         refused = error.sqlstate is None and REFUSED.search(message)
         if refused or isinstance(error, (pg.InsufficientPrivilege, *NEVER)):
             raise EndpointError(fault) from None
-        if isinstance(error, RETRYABLE):
+        if isinstance(error, RETRYABLE) and not isinstance(error, pg.ProgramLimitExceeded):
             raise RetryableError(fault) from None
         raise SubsetError(fault) from None
 

@@ -7,12 +7,12 @@ Foreign keys are dropped and added again (the owner may; a superuser too): 1M ro
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import psycopg
 
-from airflow_subset_provider.core.engines.base import Source, Suspended, Target
-from airflow_subset_provider.core.engines.postgresql import fit
+from airflow_subset_provider.core.engines.base import INDEX, Source, Suspended, Target
+from airflow_subset_provider.core.engines.postgresql import fit, indexes
 from airflow_subset_provider.core.engines.postgresql.session import DURABLE, prepare_session, raw, translated
 from airflow_subset_provider.core.engines.postgresql.store import PostgresStore, other_end
 from airflow_subset_provider.core.errors import Fault
@@ -193,14 +193,28 @@ class PostgresTarget(PostgresStore, Target):
         ]
         return keys + triggers
 
+    def postponable(self, tables: Mapping[TableName, Collection[tuple[str, ...]]]) -> list[Suspended]:
+        """What pg_get_indexdef tells all of: see indexes.py."""
+        return [i for table, keys in tables.items() for i in indexes.found(self, table, keys)]
+
+    def build(self, items: Sequence[Suspended]) -> None:
+        """One after the other, all or none."""
+        indexes.build(self, items)
+
     def suspend(self, items: Sequence[Suspended]) -> None:
-        """Drop foreign keys, disable triggers."""
+        """Drop foreign keys and indexes, disable triggers."""
         for item in items:
+            if item.kind == INDEX:
+                indexes.drop(self, item)
+                continue
             how = "DISABLE TRIGGER" if item.kind == "triggers" else "DROP CONSTRAINT IF EXISTS"
             self.execute(f"ALTER TABLE {self.named(item.table)} {how} {self.quote(item.name)}")
 
     def restore(self, item: Suspended, validate: bool) -> bool:
-        """Add a foreign key (checking all rows, or NOT VALID) or enable a trigger."""
+        """Add a foreign key (checking all rows, or NOT VALID), enable a trigger or make an index."""
+        if item.kind == INDEX:
+            self.build([item])
+            return True
         table, name = self.named(item.table), self.quote(item.name)
         if item.kind != "triggers" and self.query(IN_FORCE, {"table": table, "name": item.name}):
             return True  # noted, but the run was interrupted before it came to it
