@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import depth, memory, mysql, overhead, parsing, planning, throughput
+from benchmarks import depth, indexes, memory, mysql, overhead, parsing, planning, throughput
 
 ALL = {
     "parsing": parsing.main,
@@ -13,6 +13,7 @@ ALL = {
     "depth": depth.main,
     "throughput": throughput.main,
     "memory": memory.main,
+    "indexes": indexes.main,
     "mysql": mysql.mysql,
     "mariadb": mysql.mariadb,
 }
