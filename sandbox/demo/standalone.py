@@ -22,6 +22,7 @@ from typing import Any, Self
 from sandbox.process import SandboxError, free_port
 
 START_TIMEOUT = 180.0
+TRIES = 4  # of a question that was not answered in time
 GRACE = 3  # seconds from SIGTERM to SIGKILL
 
 _WATCHDOG = """
@@ -125,6 +126,17 @@ class Standalone:
         found = self.call(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances?limit=100")
         return list(found["task_instances"])
 
+    @staticmethod
+    def name(task: Mapping[str, Any]) -> str:
+        """Of one task instance: `task[3]` is the fourth one of a mapped task."""
+        return str(task["task_id"]) if task["map_index"] < 0 else f"{task['task_id']}[{task['map_index']}]"
+
+    @staticmethod
+    def marked(name: str) -> str | list[str | int]:
+        """The same as the API takes it, to clear it."""
+        task, _, index = name.rstrip("]").partition("[")
+        return [task, int(index)] if index else task
+
     def xcom(self, dag_id: str, run_id: str, task_id: str) -> Any:
         """What a task returned."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
@@ -133,9 +145,15 @@ class Standalone:
 
     def call(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Ask Airflow's REST API: GET, or POST with a body."""
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token()}"}
         data = None if body is None else json.dumps(body).encode()
-        return self._open(urllib.request.Request(self.address + path, data, headers))  # noqa: S310
+        for left in reversed(range(TRIES)):
+            try:
+                headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token()}"}
+                return self._open(urllib.request.Request(self.address + path, data, headers))  # noqa: S310
+            except TimeoutError:  # a busy machine; what is asked again changes nothing
+                if body is not None or not left:
+                    raise
+        return None
 
     def _token(self) -> str:
         return str(self._open(urllib.request.Request(f"{self.address}/auth/token"))["access_token"])  # noqa: S310

@@ -38,12 +38,16 @@ class Airflow:
         return self.tasks(run)
 
     def tasks(self, run: str) -> dict[str, str]:
-        found = self._standalone.call(f"/api/v2/dags/{self._dag_id}/dagRuns/{run}/taskInstances?limit=100")
-        return {ti["task_id"]: ti["state"] for ti in found["task_instances"]}
+        return {Standalone.name(ti): ti["state"] for ti in self.instances(run)}
+
+    def instances(self, run: str) -> list[dict[str, Any]]:
+        return self._standalone.tasks(self._dag_id, run)
 
     def process(self, run: str, task: str) -> psutil.Process | None:
         """The process of a running task."""
-        found = self._standalone.call(f"/api/v2/dags/{self._dag_id}/dagRuns/{run}/taskInstances/{task}")
+        found = next((ti for ti in self.instances(run) if Standalone.name(ti) == task), None)
+        if found is None:  # not mapped yet
+            return None
         for process in psutil.process_iter(["cmdline"]):
             if process.info["cmdline"] and process.info["cmdline"][0] == f"airflow worker -- {found['id']}":
                 return process
@@ -51,12 +55,18 @@ class Airflow:
 
     def clear(self, run: str, tasks: list[str]) -> None:
         """As a user clears them in the grid, with their downstream tasks."""
-        wanted = {"dry_run": False, "dag_run_id": run, "task_ids": tasks, "include_downstream": True}
+        marks = [Standalone.marked(task) for task in tasks]
+        wanted = {"dry_run": False, "dag_run_id": run, "task_ids": marks, "include_downstream": True}
         self._standalone.call(f"/api/v2/dags/{self._dag_id}/clearTaskInstances", wanted | {"only_failed": False})
 
     def known_tasks(self) -> set[str]:
         """Those of the DAG's newest version."""
         return {t["task_id"] for t in self._standalone.call(f"/api/v2/dags/{self._dag_id}/tasks")["tasks"]}
+
+    def versions(self) -> int:
+        """How many structures of the DAG it has seen."""
+        found: int = self._standalone.call(f"/api/v2/dags/{self._dag_id}/dagVersions")["total_entries"]
+        return found
 
     def warnings(self, run: str) -> list[str]:
         path = f"/api/v2/dags/{self._dag_id}/dagRuns/{run}/taskInstances/copy.finish/xcomEntries/return_value"

@@ -11,6 +11,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import psutil
@@ -32,10 +33,12 @@ with DAG("chaos", schedule=None):
     SubsetOperator(
         task_id="copy", source_conn_id="source", target_conn_id="target", create_schema=True,
         filters={"customer": "id <= 40 AND pg_sleep(0.01) IS NOT NULL"}, others="referenced",
-        retries=5, retry_delay=timedelta(seconds=1), consistent=False,
+        retries=5, retry_delay=timedelta(seconds=1), consistent=False, chunk_rows=60,
     )
 """
 TABLES = ("Order", "currency", "customer", "department", "employee", "payment", "visit")
+
+World = tuple[Airflow, Database, dict[str, Any], list[str]]
 
 
 def _left(target: Database) -> dict[str, Any]:
@@ -50,8 +53,8 @@ def _left(target: Database) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def world(
     source_server: PostgresEndpoint, target_server: PostgresEndpoint, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Airflow, Database, dict[str, Any]]]:
-    """A running Airflow, the target, and what an undisturbed run leaves there."""
+) -> Iterator[World]:
+    """A running Airflow, the target, what an undisturbed run leaves there, and its tasks."""
     shop: Shop = (
         Database(source_server, f"subset_chaos_{os.getpid()}"),
         Database(target_server, f"subset_chaos_copy_{os.getpid()}"),
@@ -63,6 +66,7 @@ def world(
     for database in shop:
         database.server.create_database(database.name)
     source_server.psql(shop[0].name, SHOP)
+    shop[0].run("ANALYZE")
     bundle = {"classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": {"path": str(dags)}}
     try:
         with airflow("chaos", bundle, shop, home) as server:
@@ -71,17 +75,25 @@ def world(
             assert set(states.values()) == {"success"}, (home / "airflow.log").read_text()[-5000:]
             left = _left(shop[1])
             assert all(left[t] for t in TABLES)
-            yield server, shop[1], left
+            _side_by_side(server.instances(run))
+            yield server, shop[1], left, sorted(states)
     finally:
         for database in shop:
             database.server.drop_database(database.name)
 
 
+def _side_by_side(tasks: list[dict[str, Any]]) -> None:
+    """Two parts of one table were at work at the same time."""
+    times = sorted((t["start_date"], t["end_date"]) for t in tasks if t["task_id"] == "copy.tables.Order.parts")
+    assert len(times) > 2
+    assert any(later < end for (_, end), (later, _) in pairwise(times)), times
+
+
 @pytest.mark.parametrize("seed", range(RUNS))
-def test_a_killed_task_and_a_cleared_one(world: tuple[Airflow, Database, dict[str, Any]], seed: int) -> None:
-    server, target, undisturbed = world
+def test_a_killed_task_and_a_cleared_one(world: World, seed: int) -> None:
+    server, target, undisturbed, known = world
     chance = random.Random(seed)
-    tasks = sorted(server.known_tasks() - {"copy.loaded", "copy.prepared"})  # no process runs these
+    tasks = [t for t in known if t not in ("copy.loaded", "copy.prepared")]  # no process runs these
     run = server.trigger()
     killed = [_kill(server, run, task, chance) for task in chance.sample(tasks, 2)]
     states = server.end_of(run)
@@ -92,6 +104,7 @@ def test_a_killed_task_and_a_cleared_one(world: tuple[Airflow, Database, dict[st
     states = server.end_of(run)
     assert set(states.values()) == {"success"}, (states, again)
     assert _left(target) == undisturbed, again
+    assert server.versions() == 1  # of a file that is parsed every few seconds
 
 
 def _kill(server: Airflow, run: str, task: str, chance: random.Random) -> str:

@@ -196,6 +196,29 @@ def _showed_no_password(shop: Shop, outcome: Outcome, printed: str) -> None:
     assert shop.server.password not in repr(shown)
 
 
+def test_large_tables_in_parts(shop: Shop, dag_file: Write) -> None:
+    outcome = dag_file(
+        """
+        SubsetOperator(task_id="copy", source_conn_id="mysql_production", target_conn_id="mysql_debugging",
+                       create_schema=True, filters={"customer": "customer_id <= 5000"}, others="referenced",
+                       chunk_rows=8000)
+        """
+    ).run()
+    assert outcome.state == "success"
+    orders = [task for task in outcome.tasks if task.startswith("copy.tables.order.parts[")]
+    assert len(orders) > 1
+    found = [outcome.rendered(task)["sql"].rsplit(";", 1)[0].split("\n", 1)[1] for task in orders]
+    rows = [len(shop.rows(shop.source, query)) for query in found]
+    assert all(rows)
+    assert sum(rows) == len(shop.texts(shop.source, "order", "customer_id <= 5000"))
+    report = outcome.xcom("copy.finish")
+    assert {t["table"].partition(".")[2]: t["kept"] for t in report["tables"]} == shop.counts()
+    for table in ("order", "review"):
+        where = "customer_id <= 5000"
+        assert shop.texts(shop.target, table, where) == shop.texts(shop.source, table, where), table
+    assert shop.dangling() == {}
+
+
 # -- interruptions
 
 SLOW = """

@@ -40,6 +40,8 @@ def bank(source_server: PostgresEndpoint, target_server: PostgresEndpoint) -> It
 @pytest.fixture(scope="module")
 def airflow(bank: Bank, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     home: Path = tmp_path_factory.mktemp("airflow")
+    with bank.ends[0].connect() as connection:
+        connection.execute("ANALYZE")
     airflow = Airflow(home, bank, reflect(bank.ends[0]).to_json())
     with airflow.standalone:
         airflow.pool("one_slot", 1)
@@ -111,6 +113,25 @@ def test_one_point_in_time_whatever_is_cleared(airflow: Airflow, bank: Bank) -> 
     _finished(run, ONE_POINT)
     assert bank.copied()["version"] > again["version"]
     assert bank.is_one_point(WHOLE)
+
+
+@pytest.mark.usefixtures("writing")
+def test_one_point_in_time_in_parts(airflow: Airflow, bank: Bank) -> None:
+    run = airflow.start("in_parts")
+    _finished(run, ONE_POINT)
+    parts = {name for name in run.states() if ".parts[" in name}
+    assert {name.partition(".parts[")[0] for name in parts} == {"tables.checking", "tables.savings"}
+    assert len(parts) >= 6
+    assert bank.sum() == 0
+    assert bank.is_one_point(WHOLE)
+    first = bank.copied()["version"]
+
+    run.clear(["tables.savings.parts[1]"], downstream=True)
+    _finished(run, ONE_POINT)
+    assert bank.copied()["version"] > first
+    assert bank.sum() == 0
+    assert bank.is_one_point(WHOLE)
+    assert "public.savings: its task is not run again" in run.log("wait")
 
 
 @pytest.mark.usefixtures("writing")

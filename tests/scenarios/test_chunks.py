@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -256,6 +257,51 @@ def test_a_table_is_loaded_whole_after_some_parts(lab: MakeLab) -> None:
     run.extract(sale)
     for n in numbers:
         run.parts(sale).load(n)
+    _end(db, run)
+
+
+def test_a_cut_that_another_attempt_has_overtaken(lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose worker was taken for dead while it looked at the source: what the other one has done stays."""
+    db = lab(SCHEMA, ROWS)
+    run, sale, numbers = _cut(db)
+    look = chunks.cut
+
+    def overtaken(*arguments: Any) -> list[chunks.Chunk]:
+        monkeypatch.undo()
+        other = replace(run).parts(sale)
+        for chunk in other.cut():
+            other.load(chunk.number)
+        return look(*arguments)
+
+    monkeypatch.setattr(chunks, "cut", overtaken)
+    assert [c.number for c in replace(run, chunk_rows=80).parts(sale).cut()] == numbers
+    _end(db, run)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_part_under_way_when_the_table_is_loaded_anew(lab: MakeLab, whole: bool) -> None:
+    """It is waited for, and its rows go with those of before."""
+    db = lab(SCHEMA, ROWS)
+    run, sale, _ = _cut(db)
+    here = db.target.endpoint()
+    with here.connect() as part, here.connect() as watcher, ThreadPoolExecutor(1) as pool:
+        watcher.autocommit = True
+        part.execute("UPDATE airflow_subset.chunks SET tries = tries + 1 WHERE table_name = 'sale' AND number = 1")
+        part.execute("INSERT INTO sale VALUES (1, 1)")
+        again = replace(run, chunk_rows=80)
+        anew = pool.submit(again.extract, sale) if whole else pool.submit(again.parts(sale).cut)
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        while watcher.execute(waiting).fetchone() == (0,):
+            assert not anew.done()
+            time.sleep(0.05)
+        part.commit()
+        anew.result()
+    if not whole:
+        assert db.target.rows("sale") == []
+        for chunk in anew.result():
+            run.parts(sale).load(chunk.number)
     _end(db, run)
 
 
