@@ -112,8 +112,8 @@ class _Estimate:
             return (sample.percent or 0.0) / 100 if sample.count is None else min(1.0, sample.count / max(rows, 1))
         if self.source is None:
             return None
-        where = select.Extract(self.plan, self.source).own(table)
-        return self._share(table, sa.select(sql.ONE).select_from(sql.Tables(self.plan.schema)[table]).where(*where))
+        extract = select.Extract(self.plan, self.source)
+        return self._share(table, sa.select(sql.ONE).select_from(extract.tables[table]).where(*extract.own(table)))
 
     def _share(self, table: TableName, statement: sa.Select[tuple[object]]) -> float:
         rows = self.plan.schema[table].rows

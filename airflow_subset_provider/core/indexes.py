@@ -27,11 +27,22 @@ from airflow_subset_provider.core.tally import Tally
 LARGE = 100_000  # rows that a table's extract will bring: there it saves half a second to a second, below it little
 
 
-def large(plan: Plan, source: Source) -> list[TableName]:
-    """The tables whose own rows are many, as far as the source's planner can tell; rows fetched by key do not count."""
+def large(plan: Plan, source: Source, tally: Tally) -> list[TableName]:
+    """The tables whose own rows are many, as far as the source's planner can tell; rows fetched by key do not count.
+
+    Where it cannot, none is: that costs time, and nothing else.
+    """
     if all(t.rows < LARGE for t in plan.schema.tables):
         return []
-    return [table for table, rows in estimate.extracted(plan, source).items() if rows >= LARGE]
+    try:
+        return [table for table, rows in estimate.extracted(plan, source).items() if rows >= LARGE]
+    except SubsetError as error:
+        if error.retryable:
+            raise
+        tally.log.warning(
+            "indexes are kept up during the load, as nobody can tell how many rows there will be: %s", error
+        )
+        return []
 
 
 def postponed(plan: Plan, tables: Sequence[TableName], target: Target, tally: Tally) -> list[Suspended]:

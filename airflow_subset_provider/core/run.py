@@ -168,7 +168,7 @@ class Run:
             checks.raise_all({TargetError: checks.check_to_be_made(self.plan, target, live)})
         else:
             self._check_target(source, target, found, live, faults)
-        large = indexes.large(self.plan, source)
+        large = indexes.large(self.plan, source, self.tally)
         with target.transaction():
             if making:
                 self._check_target(source, target, self._new_schema(source, target), live, faults)

@@ -130,6 +130,15 @@ def test_few_rows_keep_their_indexes(shop: Lab, before: dict[str, str]) -> None:
     run.release()
 
 
+def test_a_filter_and_a_sample(shop: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(indexes, "LARGE", 10)
+    run = shop.prepared(filters={"t": "b < 300"}, sample={"t": 200})
+    run.prepare()
+    assert "t_a" not in shop.target.indexes()
+    assert "nobody can tell" not in caplog.text
+    run.release()
+
+
 def test_a_small_table_keeps_its_indexes(shop: Lab, before: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indexes, "LARGE", 1000)
     run = shop.prepared(**REQUEST)
