@@ -262,7 +262,7 @@ def test_a_table_is_loaded_whole_after_some_parts(lab: MakeLab) -> None:
 
 def test_a_cut_that_another_attempt_has_overtaken(lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whose worker was taken for dead while it looked at the source: what the other one has done stays."""
-    db = lab(SCHEMA, ROWS)
+    db = shop(lab)
     run, sale, numbers = _cut(db)
     look = chunks.cut
 
@@ -278,10 +278,11 @@ def test_a_cut_that_another_attempt_has_overtaken(lab: MakeLab, monkeypatch: pyt
     _end(db, run)
 
 
+@pytest.mark.engines("postgresql", because="it asks the server who waits")
 @pytest.mark.parametrize("whole", [False, True])
 def test_a_part_under_way_when_the_table_is_loaded_anew(lab: MakeLab, whole: bool) -> None:
     """It is waited for, and its rows go with those of before."""
-    db = lab(SCHEMA, ROWS)
+    db = shop(lab)
     run, sale, _ = _cut(db)
     here = db.target.endpoint()
     with here.connect() as part, here.connect() as watcher, ThreadPoolExecutor(1) as pool:
