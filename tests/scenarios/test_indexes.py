@@ -166,6 +166,29 @@ def test_a_key_that_is_not_unique_keeps_its_index(lab: MakeLab) -> None:
     run.release()
 
 
+@pytest.mark.engines("postgresql", because="tests/mysql/test_indexes.py has the rights of MySQL")
+def test_an_owner_who_may_not_make_an_index_again(lab: MakeLab) -> None:
+    """Dropping an index takes ownership of the table, making one takes CREATE on the schema as well."""
+    db = lab("CREATE TABLE t (id int PRIMARY KEY, b int); CREATE INDEX t_b ON t (b);", f"{PARTS} ANALYZE;")
+    before, role = db.target.indexes(), f"poor_{db.target.params['dbname'][-20:]}"
+    db.target.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'poor'; ALTER TABLE t OWNER TO {role}")
+    db.target.execute(f"GRANT CREATE, TEMP ON DATABASE {db.target.params['dbname']} TO {role}")
+    db.target.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    try:
+        plan, owner = db.plan(), db.target.endpoint(user=role, password="poor")
+        run = Run(plan, db.source.endpoint(), owner)
+        run.prepare()
+        assert db.target.indexes() == before
+        run.release()
+        db.target.execute(f"GRANT CREATE ON SCHEMA public TO {role}")
+        run.prepare()
+        assert "t_b" not in db.target.indexes()
+        run.release()
+        assert db.target.indexes() == before
+    finally:
+        db.target.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
 # -- runs that end in the middle
 
 
