@@ -18,7 +18,7 @@ from sandbox.postgresql import PostgresEndpoint, PostgresServer
 from tests.chaos.worker import connector
 
 # A cycle of two tables and one of a table with itself, a diamond, a composite key, a table without any key, tables
-# that are only referenced, and triggers that must not fire.
+# that are only referenced, triggers that must not fire, and indexes that are built after the load.
 TABLES = """
 CREATE TABLE region (id int PRIMARY KEY, name varchar(40));
 CREATE TABLE shop (id int PRIMARY KEY, region_id int NOT NULL, chief_id int);
@@ -44,6 +44,10 @@ ALTER TABLE line ADD CONSTRAINT line_sale FOREIGN KEY (sale_id) REFERENCES sale 
 ALTER TABLE line ADD CONSTRAINT line_product FOREIGN KEY (product_id) REFERENCES product (id);
 ALTER TABLE parcel ADD CONSTRAINT parcel_line FOREIGN KEY (sale_id, number) REFERENCES line (sale_id, number);
 ALTER TABLE visit ADD CONSTRAINT visit_customer FOREIGN KEY (customer_id) REFERENCES customer (id);
+CREATE INDEX customer_name ON customer (name);
+CREATE INDEX customer_id_name ON customer (region_id, name);
+CREATE INDEX line_number ON line (number, product_id);
+CREATE INDEX visit_page ON visit (page, customer_id);
 """
 NAMES = ("brand", "customer", "line", "parcel", "product", "region", "sale", "shop", "staff", "visit")
 
@@ -75,7 +79,7 @@ class Ends(ABC):
 
     @abstractmethod
     def left(self) -> dict[str, Any]:
-        """All that a run leaves in the target: rows in their order, keys, triggers, and the run's state."""
+        """All that a run leaves in the target: rows in their order, keys, triggers, indexes, and the run's state."""
 
     @abstractmethod
     def cut(self, which: str) -> None:
@@ -126,6 +130,9 @@ class PostgresEnds(Ends):
             found["keys"] = sorted(connection.execute(keys).fetchall())
             found["triggers"] = connection.execute(
                 "SELECT tgname, tgenabled::text FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1"
+            ).fetchall()
+            found["indexes"] = connection.execute(
+                "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"
             ).fetchall()
             for table in ("suspended", "run_lock"):
                 found[table] = connection.execute(f"SELECT * FROM airflow_subset.{table}").fetchall()
@@ -194,6 +201,10 @@ class MySqlEnds(Ends):
             found["triggers"] = query(
                 "SELECT TRIGGER_NAME, ACTION_STATEMENT FROM information_schema.TRIGGERS "
                 "WHERE TRIGGER_SCHEMA = DATABASE()"
+            )
+            found["indexes"] = query(
+                "SELECT TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX, COLUMN_NAME FROM information_schema.STATISTICS "
+                "WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME NOT LIKE 'airflow_subset%' ORDER BY 1, 2, 3"
             )
             for table in ("suspended", "run_lock"):
                 found[table] = query(f"SELECT * FROM airflow_subset_{table}")

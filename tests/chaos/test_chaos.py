@@ -66,6 +66,7 @@ def _world(ends: Ends, folder: Path) -> World:
         assert night.run(f"undisturbed-{n}"), night.told
     world = World(ends, night, ends.left())
     assert all(world.undisturbed[t] for t in ("line", "visit", "product", "keys", "triggers"))
+    assert "customer_name" in str(world.undisturbed["indexes"])
     assert not any(row[1] for row in world.undisturbed["product"])
     return world
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from airflow_subset_provider.core import indexes
 from airflow_subset_provider.core.errors import LockedError, SubsetError
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.run import Endpoint, Run
@@ -48,7 +49,8 @@ def connector(engine: str, params: dict[str, Any]) -> Callable[[], Any]:
 
 
 def take(work: Work) -> None:
-    """Take the step; the exit code says how it went."""
+    """Take the step, with indexes built after loads of any size; the exit code says how it went."""
+    indexes.LARGE = 1
     try:
         _step(_run(work), work.step)()
     except SubsetError as error:
