@@ -31,7 +31,8 @@ CREATE INDEX wide_at ON wide (at, r);
 """
 POSTGRES = """
 INSERT INTO wide SELECT n, n * 7919 % 1000003, md5(n::text),
-    '2026-01-01'::timestamp + n * 7919 % 1000003 * interval '1 s', repeat('x', 40) FROM generate_series(1, {rows}) n;
+    '2026-01-01'::timestamp + n * 7919 % 1000003 * interval '1 s', repeat('x', 40)
+FROM generate_series(1::bigint, {rows}) n;
 ANALYZE;
 """
 MYSQL = """
