@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import runpy
@@ -38,6 +39,12 @@ def serialization() -> Any:
     from airflow.serialization import serialized_objects
 
     return getattr(serialized_objects, "DagSerialization", None) or serialized_objects.SerializedDAG  # Airflow 3.1
+
+
+def is_airflow_3_1() -> bool:
+    from airflow import __version__
+
+    return __version__.startswith("3.1.")
 
 
 @dataclass
@@ -148,7 +155,22 @@ class DagFile:
     def run(self, **conf: Any) -> Outcome:
         """Parse it and run its DAG to the end."""
         dag = self.load()
+        if is_airflow_3_1():
+            write_version(dag)
         return Outcome.of(dag, dag.test(run_conf=conf or None))
+
+
+def write_version(dag: Any) -> None:
+    """As the DAG processor does.
+
+    Airflow 3.1 looks each task up in the DAG's written version, and its `dag.test()` writes only the first one.
+    """
+    from airflow.models.dag_version import DagVersion
+    from airflow.models.serialized_dag import SerializedDagModel
+    from airflow.serialization.serialized_objects import LazyDeserializedDAG
+
+    if (version := DagVersion.get_version(dag.dag_id)) is not None:
+        SerializedDagModel.write_dag(LazyDeserializedDAG.from_dag(dag), bundle_name=version.bundle_name)
 
 
 @pytest.fixture(scope="session")
@@ -159,6 +181,10 @@ def airflow_home() -> Path:
     from airflow.utils.db import initdb
 
     initdb()
+    if is_airflow_3_1():  # which builds its API anew for each task of `dag.test()`: a second each, and open files
+        from airflow.sdk.execution_time import supervisor
+
+        supervisor.in_process_api_server = functools.cache(supervisor.in_process_api_server)
     return home
 
 

@@ -170,8 +170,10 @@ def _condensation(schema: Schema) -> tuple[set[str], set[tuple[str, str]]]:
 LAZY = """
 import sys
 import airflow.sdk.execution_time.task_runner
+from airflow.sdk import DAG, BaseOperator
+with DAG("any", schedule=None):
+    BaseOperator(task_id="any")
 already = set(sys.modules)
-from airflow.sdk import DAG
 from airflow_subset_provider import SubsetOperator
 with DAG("d", schedule=None):
     SubsetOperator(task_id="copy", source_conn_id="a", target_conn_id="b", filters={"customer": "id = 1"},

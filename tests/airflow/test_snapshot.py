@@ -11,7 +11,7 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_subset_provider import SubsetOperator
-from airflow_subset_provider.compat import AirflowFailException
+from airflow_subset_provider.compat import AirflowFailException, group_arguments
 from airflow_subset_provider.core.errors import RequestError
 from airflow_subset_provider.operators.agreement import Word, exported, heard
 from tests.airflow.conftest import DagFile, Database
@@ -79,7 +79,8 @@ def test_clearing_a_table_takes_both_along(catalog: Path) -> None:
 def test_off(catalog: Path) -> None:
     dag = _dag(catalog, consistent=False)
     assert not {"copy.hold", "copy.wait"} & set(dag.task_ids)
-    assert "seams healed" in dag.task_group.children["copy"].doc_md
+    if "doc_md" in group_arguments({"doc_md": ""}):  # Airflow 3.1 has no documentation of task groups
+        assert "seams healed" in dag.task_group.children["copy"].doc_md
 
 
 def test_a_database_that_cannot(catalog: Path, tmp_path: Path) -> None:
