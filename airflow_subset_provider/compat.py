@@ -1,4 +1,4 @@
-"""Every difference between the Airflow versions this package supports (3.1 to 3.3), in one place.
+"""Every difference between the Airflow versions this package supports (3.1.8 to 3.3), in one place.
 
 What is imported from here has the newest version's name; the rest of the package uses `airflow.sdk`, which all of them
 have. A difference found later belongs here too, with the version it ends with.
