@@ -347,21 +347,21 @@ class Descent(Extract):
         region = _region(self.plan, table)
         walk, cte = self._descent(region)
         rows, node = self.tables[table], walk.node(cte, region.tables.index(table))
-        known = self._tracked(table)
-        same = [node.c[c] == rows.c[c] for c in known]
-        same += [node.c[c].is_not_distinct_from(rows.c[c]) for c in self._references(table) if not known]
+        same = [node.c[c] == rows.c[c] for c in self.plan.schema[table].identity]
+        same = same or [node.c[c].is_not_distinct_from(rows.c[c]) for c in self._references(table)]
         statement = self.tables.select(table, columns).where(*self.own(table))
         return statement.where(sql.exists(node.walk, [node.is_tag, *same], rows))
+
+    def _known_by(self, table: TableName) -> list[str]:
+        own = [] if self.plan.schema[table].identity else self._references(table)
+        return list(dict.fromkeys([*self._tracked(table), *own]))
 
     def _references(self, table: TableName) -> list[str]:
         """What makes a row relevant, and so stands for a row that no key tells apart."""
         return list(dict.fromkeys(c for r in self.plan.carriers(table) for c in _needs(r)))
 
     def _descent(self, region: Component) -> tuple[Walk, sa.CTE]:
-        tags = {
-            tag: [self._column(t, c) for c in self._tracked(t) or self._references(t)]
-            for tag, t in enumerate(region.tables)
-        }
+        tags = {tag: [self._column(t, c) for c in self._known_by(t)] for tag, t in enumerate(region.tables)}
         seeds = [
             (tag, self.tables.select(t, [c.name for c in tags[tag]]).where(*self.own(t)))
             for tag, t in enumerate(region.tables)
