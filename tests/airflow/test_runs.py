@@ -8,10 +8,12 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from typing import Any
 
 import psycopg
 import pytest
+from packaging.version import Version
 
 from tests.airflow.conftest import DagFile, Database
 
@@ -205,8 +207,12 @@ def test_clearing_one_task_alone_is_refused_and_says_what_to_do(
     again = outcome.rerun([task])
     refused = "copy.prepare" if again.tasks["copy.prepare"] == "failed" else task
     assert again.tasks[refused] == "failed"
-    if refused == "copy.prepare":  # `finish`, not cleared, keeps its success, and the run is none all the same
-        assert (again.tasks["copy.finish"], again.state) == ("success", "failed")
+    if refused == "copy.prepare":
+        # `finish`, not cleared, keeps its success, and the run is none all the same, where Airflow (3.3) clears the
+        # teardown `prepared` with its setup.
+        along = again.tasks["copy.prepared"] == "upstream_failed"
+        assert along or Version(version("apache-airflow")) < Version("3.3")
+        assert (again.tasks["copy.finish"], again.state) == ("success", "failed" if along else "success")
     printed = capfd.readouterr().out
     assert "with their downstream tasks, or the whole group" in printed or "Clear the run from `prepare` on" in printed
     assert shop[1].counts() == KEPT
