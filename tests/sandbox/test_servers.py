@@ -27,9 +27,11 @@ from tests.databases import CreateDatabase
 ROOT = Path(__file__).resolve().parents[2]
 ANY_SERVER = ("target_server", "mariadb_server", "mysql_server")
 
+# SIGINT is ignored by what a shell starts in the background, and by its children.
 HOLDER = """
-import sys, time
+import signal, sys, time
 from sandbox.{module} import {name}
+signal.signal(signal.SIGINT, signal.default_int_handler)
 server = {name}()
 print(server.port, server.socket_dir, flush=True)
 time.sleep(600)
