@@ -211,7 +211,10 @@ class State:
 
     def note_suspended(self, items: Iterable[Suspended]) -> None:
         """Write down things put out of force, beside those an earlier run left."""
-        for item in items:
+        left = {(i.table, i.kind, i.name): i for i in self.suspended()}
+        for found in items:
+            noted = left.get((found.table, found.kind, found.name))
+            item = self._target.merged(noted, found) if noted else found
             row = {
                 "table_schema": item.table.schema,
                 "table_name": item.table.name,

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from airflow_subset_provider.core import plan as planning
+from airflow_subset_provider.core.engines.mysql import triggers as engine_triggers
 from airflow_subset_provider.core.errors import EndpointError
+from airflow_subset_provider.core.repair import repair
 from airflow_subset_provider.core.run import Run, reflect
 from airflow_subset_provider.core.spec import Spec
 from tests.mysql.conftest import Pair
@@ -67,6 +69,70 @@ def test_another_run_takes_over_what_a_dead_one_left(armed: Pair) -> None:
     Run(plan, armed.source.endpoint(), armed.target.endpoint(), key="dead", replace_existing=True).prepare()
     assert armed.subset(filters={"t": "id = 1"}).kept == 1
     assert triggers(armed) == before
+
+
+def test_a_trigger_made_after_a_run_that_died_hides_none_of_those_before(armed: Pair) -> None:
+    before = triggers(armed)
+    plan = planning.build(Spec.of(filters={"t": "id = 1"}), reflect(armed.source.endpoint()))
+    Run(plan, armed.source.endpoint(), armed.target.endpoint(), key="dead", replace_existing=True).prepare()
+    armed.target.run("CREATE TRIGGER z_later BEFORE INSERT ON t FOR EACH ROW INSERT INTO fired VALUES ('later')")
+    assert armed.subset(filters={"t": "id = 1"}).kept == 1
+    after = triggers(armed)
+    assert after[:-1] == before
+    assert after[-1][:4] == ("z_later", "INSERT", "BEFORE", 3)
+    assert armed.target.run("SELECT * FROM fired") == ()
+
+
+def test_a_trigger_made_again_by_hand_is_the_one_that_stays(armed: Pair) -> None:
+    before = triggers(armed)
+    plan = planning.build(Spec.of(filters={"t": "id = 1"}), reflect(armed.source.endpoint()))
+    Run(plan, armed.source.endpoint(), armed.target.endpoint(), key="dead", replace_existing=True).prepare()
+    armed.target.run("CREATE TRIGGER changed AFTER UPDATE ON t FOR EACH ROW INSERT INTO fired VALUES ('by hand')")
+    assert armed.subset(filters={"t": "id = 1"}).kept == 1
+    assert [t[0] for t in triggers(armed)] == [t[0] for t in before]
+    armed.target.run("UPDATE t SET name = 'x'")
+    assert armed.target.run("SELECT * FROM fired") == (("by hand",),)
+
+
+class Killed(BaseException):
+    """As good as SIGKILL to what the engine could still do."""
+
+
+@pytest.mark.parametrize("done", range(len(TRIGGERS)))
+@pytest.mark.parametrize("what", ["drop", "make"])
+def test_a_run_that_dies_between_two_triggers(
+    what: str, done: int, armed: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each DROP and each CREATE is committed by itself: the next run finds some of them, and a note of all."""
+    before = triggers(armed)
+    plan = planning.build(Spec.of(filters={"t": "id = 1"}), reflect(armed.source.endpoint()))
+    run = Run(plan, armed.source.endpoint(), armed.target.endpoint(), key="dead", replace_existing=True)
+    if what == "make":
+        run.prepare()
+    whole, left = getattr(engine_triggers, what), iter(range(done))
+
+    def some(session: Any, table: Any, trigger: Any) -> None:
+        if table.name == "t" and next(left, None) is None:
+            raise Killed
+        whole(session, table, trigger)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine_triggers, what, some)
+        with pytest.raises(Killed):
+            (run.prepare if what == "drop" else run.release)()
+    assert len(triggers(armed)) == (done if what == "make" else len(TRIGGERS) - done)
+    assert armed.subset(filters={"t": "id = 1"}).kept == 1
+    assert triggers(armed) == before
+
+
+def test_a_table_that_is_gone_takes_its_triggers_with_it(armed: Pair) -> None:
+    """Dropped by hand after a run that died: nothing can be put back, and nothing stands in the next run's way."""
+    plan = planning.build(Spec.of(filters={"t": "id = 1"}), reflect(armed.source.endpoint()))
+    Run(plan, armed.source.endpoint(), armed.target.endpoint(), key="dead", replace_existing=True).prepare()
+    armed.target.run("DROP TABLE t")
+    repair(armed.target.endpoint())
+    armed.target.run(TABLES[0])
+    assert armed.subset(filters={"t": "id = 1"}).kept == 1
 
 
 def test_a_trigger_that_could_not_be_made_again_is_not_dropped(

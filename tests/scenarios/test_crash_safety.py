@@ -15,6 +15,7 @@ import pytest
 
 from airflow_subset_provider.core.errors import IntegrityError, LockedError, SubsetError, TargetError
 from airflow_subset_provider.core.proof import Proof
+from airflow_subset_provider.core.repair import repair
 from airflow_subset_provider.core.run import Run
 from tests.scenarios.ends import Row
 from tests.scenarios.kit import Lab, MakeLab
@@ -95,6 +96,20 @@ def assert_keys_are_back(shop: Lab, constraints: list[Row]) -> None:
         c[:3] for c in constraints if c[1] in dict(waiting) or "sale" in c[0]
     }
     assert {"shop_region_fkey", "shop_chief", "staff_shop_fkey", "staff_boss_fkey"} <= set(shop.target.unvalidated())
+
+
+def test_tables_and_triggers_that_are_dropped_while_they_are_out_of_force(shop: Lab) -> None:
+    """Nobody knows of the notes of a run that died; what they speak of may be gone when they are read."""
+    shop.prepared("first", **REQUEST).prepare()
+    if shop.target.proves_keys:
+        shop.target.execute("DROP TRIGGER no ON staff; DROP TABLE region; DROP TABLE sale;")
+    else:
+        shop.target.execute("SET session_replication_role = replica; DROP TABLE staff; RESET session_replication_role;")
+    assert shop.target.suspended() != []
+    repair(shop.target.endpoint())
+    wanted = [("shop_region_fkey", "foreign key")] if shop.target.proves_keys else []
+    assert shop.target.suspended() == wanted
+    assert shop.target.holders() == []
 
 
 @pytest.mark.engines(

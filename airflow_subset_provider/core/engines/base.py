@@ -335,6 +335,10 @@ class Target(Store):
     def build(self, items: Sequence[Suspended]) -> None:
         """Make those of these indexes of one table that are not there; nothing where the table is gone."""
 
+    def merged(self, noted: Suspended, found: Suspended) -> Suspended:
+        """One note of a thing that an earlier run noted, and did not put back, and that is in force by now."""
+        return found
+
     @abstractmethod
     def suspend(self, items: Sequence[Suspended]) -> None:
         """Put them out of force; they are written down by now."""

@@ -116,7 +116,7 @@ def drop(session: MySqlSession, items: Sequence[Suspended]) -> None:
 def build(session: MySqlSession, items: Sequence[Suspended]) -> None:
     """Make those of one table's indexes that are not there, in one statement, which reads the table once."""
     table = items[0].table
-    if not _exists(session, table):
+    if not session.has_table(table):
         return
     for last in (False, True):
         there = _shown(session, table)
@@ -131,13 +131,3 @@ def build(session: MySqlSession, items: Sequence[Suspended]) -> None:
             with translated(f"{session.label}, indexes of {table}"):
                 raise
         return
-
-
-def _exists(session: MySqlSession, table: TableName) -> bool:
-    return bool(
-        _ask(
-            session,
-            "SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = {table}",
-            table,
-        )
-    )

@@ -271,6 +271,12 @@ class MySqlSession(MySqlFlavour, Session):
         """An identifier, qualified when several parts are given."""
         return ".".join(map(self.dialect.identifier_preparer.quote, names))
 
+    def has_table(self, table: TableName) -> bool:
+        """Whether it is there, whatever the connection's database is."""
+        schema, name = map(self.literal, table)
+        found = f"SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = {name}"
+        return bool(self.rows(found))
+
     # -- the contract
 
     @property

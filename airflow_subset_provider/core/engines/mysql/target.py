@@ -11,6 +11,7 @@ import json
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import MySQLdb
 
@@ -210,6 +211,12 @@ class MySqlTarget(MySqlStore, Target):
         self._prove_triggers_can_be_made({t.definer for all_ in found.values() for t in all_})
         return [Suspended(table, "triggers", "*", json.dumps(all_), True) for table, all_ in found.items()]
 
+    def merged(self, noted: Suspended, found: Suspended) -> Suspended:
+        """A table's triggers of both: a run may have died between two of them, and somebody may have made others."""
+        if found.kind == INDEX:
+            return found
+        return replace(found, definition=json.dumps(triggers.merged(_triggers(noted), _triggers(found))))
+
     def _prove_triggers_can_be_made(self, definers: set[str]) -> None:
         """Making a trigger takes more rights than dropping one: under binary logging, or in another definer's name."""
         if not definers:
@@ -238,20 +245,24 @@ class MySqlTarget(MySqlStore, Target):
         indexes.build(self, items)
 
     def suspend(self, items: Sequence[Suspended]) -> None:
-        """Drop them; what was noted of them is committed first, by the first DROP itself."""
+        """Drop them; what was noted of them is committed first, by the first DROP itself.
+
+        A table's last trigger goes first: what is left of them when that is interrupted is a beginning, behind which
+        the others can be made again.
+        """
         for table in dict.fromkeys(i.table for i in items if i.kind == INDEX):
             indexes.drop(self, [i for i in items if i.kind == INDEX and i.table == table])
         for item in (i for i in items if i.kind != INDEX):
-            for trigger in json.loads(item.definition):
-                triggers.drop(self, item.table, Trigger(*trigger))
+            for trigger in reversed(_triggers(item)):
+                triggers.drop(self, item.table, trigger)
 
     def restore(self, item: Suspended, validate: bool) -> bool:
-        """Make the triggers, or the index, again."""
+        """Make the triggers, or the index, again; a table that is gone has taken them with it."""
         if item.kind == INDEX:
             self.build([item])
             return True
-        for trigger in json.loads(item.definition):
-            triggers.make(self, item.table, Trigger(*trigger))
+        for trigger in _triggers(item) if self.has_table(item.table) else ():
+            triggers.make(self, item.table, trigger)
         return True
 
     def empty(self, tables: Sequence[TableName]) -> None:
@@ -308,6 +319,10 @@ class MySqlTarget(MySqlStore, Target):
         self._to_analyze.clear()
         for group in groups(tables, TOGETHER):
             self.rows(f"ANALYZE NO_WRITE_TO_BINLOG TABLE {', '.join(map(self._named, group))}")
+
+
+def _triggers(item: Suspended) -> list[Trigger]:
+    return [Trigger(*trigger) for trigger in json.loads(item.definition)]
 
 
 def _renamed(table: Table, name: TableName) -> Table:

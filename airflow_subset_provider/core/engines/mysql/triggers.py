@@ -95,6 +95,12 @@ def drop(session: MySqlSession, table: TableName, trigger: Trigger) -> None:
     session.rows(f"DROP TRIGGER IF EXISTS {session.quote(table.schema, trigger.name)}")
 
 
+def merged(noted: Sequence[Trigger], found: Sequence[Trigger]) -> list[Trigger]:
+    """Those noted, in their order and as they are by now, and then those that were not."""
+    now = {trigger.name: trigger for trigger in found}
+    return [*(now.pop(trigger.name, trigger) for trigger in noted), *now.values()]
+
+
 def _definer(session: MySqlSession, definer: str) -> str:
     if not definer:
         return ""

@@ -77,7 +77,12 @@ WHERE s.relkind = 'S'
 ORDER BY 1, 2
 """
 
+THERE = "SELECT FROM pg_class WHERE oid = to_regclass(%(table)s)"
+TRIGGER = "SELECT FROM pg_trigger WHERE tgrelid = %(table)s::regclass AND tgname = %(name)s"
 IN_FORCE = "SELECT FROM pg_constraint WHERE conrelid = %(table)s::regclass AND conname = %(name)s AND contype = 'f'"
+
+# Of a foreign key: what it names has been dropped since, or is no key any more.
+GONE = psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidForeignKey
 
 
 class PostgresTarget(PostgresStore, Target):
@@ -211,17 +216,24 @@ class PostgresTarget(PostgresStore, Target):
             self.execute(f"ALTER TABLE {self.named(item.table)} {how} {self.quote(item.name)}")
 
     def restore(self, item: Suspended, validate: bool) -> bool:
-        """Add a foreign key (checking all rows, or NOT VALID), enable a trigger or make an index."""
+        """Add a foreign key (checking all rows, or NOT VALID), enable a trigger or make an index.
+
+        A table that somebody has dropped meanwhile has taken them with it.
+        """
         if item.kind == INDEX:
             self.build([item])
             return True
         table, name = self.named(item.table), self.quote(item.name)
-        if item.kind != "triggers" and self.query(IN_FORCE, {"table": table, "name": item.name}):
-            return True  # noted, but the run was interrupted before it came to it
-        if item.kind == "triggers":
-            how = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}[item.definition]
-            self.execute(f"ALTER TABLE {table} {how} TRIGGER {name}")
+        noted = {"table": table, "name": item.name}
+        if not self.query(THERE, noted):
             return True
+        if item.kind == "triggers":
+            if self.query(TRIGGER, noted):
+                how = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}[item.definition]
+                self.execute(f"ALTER TABLE {table} {how} TRIGGER {name}")
+            return True
+        if self.query(IN_FORCE, noted):
+            return True  # noted, but the run was interrupted before it came to it
         add = f"ALTER TABLE {table} ADD CONSTRAINT {name} {item.definition}"
         with translated(self.label):
             try:
@@ -231,10 +243,11 @@ class PostgresTarget(PostgresStore, Target):
                 return self._holds(add)
 
     def _holds(self, statement: str) -> bool:
+        """Not where rows break it, nor where what it references is gone."""
         try:
             with self.connection.transaction():
                 self.connection.execute(raw(statement))
-        except psycopg.errors.ForeignKeyViolation:
+        except (psycopg.errors.ForeignKeyViolation, *GONE):
             return False
         return True
 
