@@ -4,6 +4,9 @@ The target itself says what is missing: an anti-join per foreign key. `drop` run
 first; `include` runs after all extracts, children first, and fetches exactly the missing keys from the source, a
 component's cycle by one recursive walk upwards; `null` runs last (semantics: References, 2, 3 and 5).
 
+MySQL and MariaDB let a key reference columns that are not unique: it means every row with its value, and some of them
+may be here for another reason. Then all that are referenced are asked for, and those fetched that are not here.
+
 A value that matches no row in the source is no reference. Only keys that the source has not validated can hold such
 values ("loose" keys), so only for them is the source asked which of the dangling values exist.
 """
@@ -72,12 +75,23 @@ class Integrity:
         return int(self.target.value(sa.select(sa.func.count()).select_from(child).where(*self.dangling(relation))))
 
     def missing(self, relation: Relation) -> Iterator[list[tuple[str, ...]]]:
-        """The distinct values that dangle, in pages, as texts; without banned ones."""
+        """The distinct values whose rows are not all here, in pages, as texts; without banned ones.
+
+        Of references to columns that are not unique, all: the target cannot tell how many rows a value has.
+        """
         key, conditions = relation.key, self.dangling(relation)
+        if self._means_many(relation):
+            conditions = sql.is_reference(key, self.here[key.child])
         if key.parent in self.banned:
             child, banned = self.here[key.child], self.banned[key.parent]
             conditions.append(~sql.exists(banned, sql.match(key, child, banned), child))
         return self._values(key, conditions)
+
+    def _means_many(self, relation: Relation) -> bool:
+        """Whether a value of it can mean several rows, of which some may be missing, and which can be told apart."""
+        parent = self.plan.schema[relation.key.parent]
+        unique = parent.tells_apart(relation.key.parent_columns)
+        return not unique and bool(parent.identity) and self.plan.may_miss(relation)
 
     def _values(self, key: ForeignKey, conditions: list[sql.Condition]) -> Iterator[list[tuple[str, ...]]]:
         """The key's distinct values in the child's rows that satisfy the conditions, in pages, as texts."""
@@ -214,14 +228,12 @@ class Integrity:
     ) -> Iterator[tuple[TableName, Moved]]:
         parent = self.plan.schema[relation.key.parent]
         for page in self.missing(relation):
-            if not climbs:
-                yield parent.name, self.target.load(self.source, self._by_key(relation.key, page), parent)
-            elif self.banned or len(climbs) > self.source.most_members:
-                rows = self._by_key(relation.key, page)
-                yield (
-                    parent.name,
-                    self.target.load_missing(self.source, rows, parent, relation.key.parent_columns),
-                )
+            rows, many = self._by_key(relation.key, page), self._means_many(relation)
+            if not climbs and not many:
+                yield parent.name, self.target.load(self.source, rows, parent)
+            elif many or self.banned or len(climbs) > self.source.most_members:
+                known_by = self._told_apart(relation.key.parent, relation.key.parent_columns)
+                yield parent.name, self.target.load_missing(self.source, rows, parent, known_by)
             else:
                 yield from self._fetch_upwards(component, relation.key, page, climbs)
 
@@ -265,7 +277,13 @@ class Integrity:
             rows, node = self.there[table], walk.node(cte, tag)
             same = [node.c[c] == rows.c[c] for c in columns]
             found = self._every(table).where(sql.exists(cte, [node.is_tag, *same], rows))
-            yield table, self.target.load_missing(self.source, found, self.plan.schema[table], columns)
+            known_by = self._told_apart(table, columns)
+            yield table, self.target.load_missing(self.source, found, self.plan.schema[table], known_by)
+
+    def _told_apart(self, table: TableName, columns: tuple[str, ...]) -> tuple[str, ...]:
+        """These columns, or where they are not unique those that are."""
+        known = self.plan.schema[table]
+        return columns if known.tells_apart(columns) else known.identity or columns
 
     def _room_for(self, keys: Sequence[ForeignKey], table: TableName, names: tuple[str, ...]) -> list[Column]:
         """A key's columns, as wide as what references it: cut to fit, a value would match a row it does not mean."""

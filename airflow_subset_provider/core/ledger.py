@@ -45,9 +45,15 @@ def _tracked(plan: Plan, table: TableName) -> frozenset[str]:
     own = plan.relations_of.get(table, ())
     columns = {c for r in own for c in r.key.columns} | {c for r in own for c, _ in r.key.when}
     columns |= {c for r in plan.relations_to.get(table, ()) for c in r.key.parent_columns}
-    if plan.graph.component_of[table].cyclic or plan.tables[table].sample:
+    if plan.graph.component_of[table].cyclic or plan.tables[table].sample or _in_groups(plan, table):
         columns |= set(plan.schema[table].identity)
     return frozenset(columns)
+
+
+def _in_groups(plan: Plan, table: TableName) -> bool:
+    """Whether several of the table's rows can be meant by one reference."""
+    known = plan.schema[table]
+    return not all(known.tells_apart(r.key.parent_columns) for r in plan.relations_to.get(table, ()))
 
 
 def _narrowed(table: Table, wanted: frozenset[str]) -> Table:
@@ -88,6 +94,8 @@ class Ledger(Store):
         """The columns rows are found by: all that are referenced, and those that a chain of drops runs down."""
         component = self.plan.graph.component_of[table]
         found = [r.key.parent_columns for r in self.plan.relations_to.get(table, ())]
+        if _in_groups(self.plan, table):
+            found.append(self.plan.schema[table].identity)
         if component.cyclic:
             own = self.plan.relations_of.get(table, ())
             found += [r.key.columns for r in own if r.policy is Policy.DROP and r.key.parent in component.tables]

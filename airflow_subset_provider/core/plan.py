@@ -102,14 +102,14 @@ class Plan:
     def closures(self) -> tuple[Component, ...]:
         """The components that may miss referenced rows, children first."""
         return tuple(
-            c for c in reversed(self.graph.components) if any(self._may_miss(relation) for relation in self.into(c))
+            c for c in reversed(self.graph.components) if any(self.may_miss(relation) for relation in self.into(c))
         )
 
     def into(self, component: Component) -> tuple[Relation, ...]:
         """The relations whose parent is in the component, those inside it included."""
         return tuple(r for t in component.tables for r in self.relations_to.get(t, ()))
 
-    def _may_miss(self, relation: Relation) -> bool:
+    def may_miss(self, relation: Relation) -> bool:
         """Whether a kept row may reference one that the extracts leave out."""
         parent = relation.key.parent
         whole = self.rule(parent) is Rule.WHOLE and parent not in self._losing

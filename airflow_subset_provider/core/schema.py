@@ -129,6 +129,10 @@ class Table:
         nullable = {c.name for c in self.columns if c.nullable}
         return self.primary_key or next((k.columns for k in self.keys if not nullable & set(k.columns)), ())
 
+    def tells_apart(self, columns: Iterable[str]) -> bool:
+        """Whether no two rows have the same values in these columns (rows with a NULL there aside)."""
+        return any(set(columns).issuperset(key.columns) for key in self.keys)
+
     @property
     def copied(self) -> tuple[Column, ...]:
         """The columns a copy writes: all but the generated ones."""

@@ -179,7 +179,7 @@ class Extract:
     def _unique_keys(self, relation: Relation) -> sa.FromClause:
         key = relation.key
         keys, alias = self.keys(key.parent), self.names.new(f"via_{'_'.join(key.columns)}")
-        if any(set(k.columns) == set(key.parent_columns) for k in self.plan.schema[key.parent].keys):
+        if self.plan.schema[key.parent].tells_apart(key.parent_columns):
             return keys.alias(alias)
         return sa.select(*(keys.c[c] for c in key.parent_columns)).distinct().subquery(alias)
 

@@ -192,11 +192,11 @@ class MySqlSession(MySqlFlavour, Session):
         self.connection.set_character_set("utf8mb4")
         self.server = recognised(self.rows("SELECT VERSION()")[0][0], self.label)
         self.run(f"SET SESSION {', '.join(SETTINGS)}")
-        self._wish([*WISHES, *(f"{name} = {value}" for name, value in self.server.unlimited)])
+        self.wish([*WISHES, *(f"{name} = {value}" for name, value in self.server.unlimited)])
         self.database: str | None = self.rows("SELECT DATABASE()")[0][0]
 
-    def _wish(self, settings: Sequence[str]) -> None:
-        """All in one statement, or one by one where any of them is refused."""
+    def wish(self, settings: Sequence[str]) -> None:
+        """SET SESSION: all in one statement, or one by one where any of them is refused."""
         try:
             self.run(f"SET SESSION {', '.join(settings)}")
         except MySQLdb.Error:

@@ -23,6 +23,7 @@ _SHAPE = re.compile(
     r"(?: CHARACTER SET (?P<charset>\w+))?(?: COLLATE (?P<collation>\w+))?\Z",
     re.DOTALL,
 )
+_NO_PAD = re.compile("_0900_|_nopad_")  # collations that count trailing spaces
 _GREATEST = {False: "9223372036854775807", True: "18446744073709551615"}
 
 
@@ -148,11 +149,15 @@ def as_text(value: sa.ColumnElement[Any], type_: Type) -> sa.ColumnElement[Any]:
 
 
 def comparable(value: sa.ColumnElement[Any], type_: Type) -> sa.ColumnElement[Any]:
-    """A text that is equal for keys that the server holds equal, as far as case and trailing spaces go."""
+    """A text that is equal for keys that the server holds equal, as far as case and trailing spaces go.
+
+    It is read back by `literal` as a key that the server holds equal to the value, so it cannot be a WEIGHT_STRING.
+    """
     if type_.kind is Kind.DECIMAL:
         return cast(cast(value, "DECIMAL(65, 30)"), "CHAR")
-    if type_.kind is Kind.TEXT and type_.collation.endswith("_ci"):
-        return sa.func.hex(sa.func.lower(sa.func.rtrim(value)))
+    if type_.kind is Kind.TEXT:
+        shorter = value if _NO_PAD.search(type_.collation) else sa.func.rtrim(value)
+        return sa.func.hex(sa.func.lower(shorter) if type_.collation.endswith("_ci") else shorter)
     return as_text(value, type_)
 
 
