@@ -21,6 +21,8 @@ Values = Mapping[str, Any]
 Rows = Mapping[TableName, Sequence[Values]]
 Answers = Mapping[TableName, set[int]]
 """For each filtered table the numbers of the rows that satisfy its WHERE clause and its sample."""
+Matches = Callable[[ForeignKey], Mapping[tuple[Any, ...], Iterable[tuple[Any, ...]]]]
+"""For a foreign key the values of its references, each with all values of the parent that the server holds equal."""
 
 
 class Row(NamedTuple):
@@ -43,14 +45,18 @@ class Subset:
     nulled: Counter[ForeignKey]
 
 
-def subset(schema: Schema, spec: Spec, rows: Rows, answers: Answers) -> Subset:
-    """Everything the contract says about one run."""
-    return _Run(schema, spec, rows, answers).result()
+def subset(schema: Schema, spec: Spec, rows: Rows, answers: Answers, matches: Matches | None = None) -> Subset:
+    """Everything the contract says about one run.
+
+    Args:
+        matches: where values can be equal that are not the same (text by a case-insensitive collation).
+    """
+    return _Run(schema, spec, rows, answers, matches).result()
 
 
 class _Run:
-    def __init__(self, schema: Schema, spec: Spec, rows: Rows, answers: Answers) -> None:
-        self.schema, self.spec, self.rows, self.answers = schema, spec, rows, answers
+    def __init__(self, schema: Schema, spec: Spec, rows: Rows, answers: Answers, matches: Matches | None) -> None:
+        self.schema, self.spec, self.rows, self.answers, self.matches = schema, spec, rows, answers, matches
         # "Foreign keys are the declared ones plus the user's virtual ones"; two constraints that say the same are one.
         keys = [*virtual_keys(schema, spec), *reversed(schema.foreign_keys)]
         same = {(key.child, key.columns, key.parent, key.parent_columns, key.when): key for key in keys}
@@ -60,7 +66,7 @@ class _Run:
         self.above = {t.name: self._reachable(t.name, self._flows) for t in schema.tables}
         self.component = {t.name: self._component(t.name) for t in schema.tables}
         self.policies = {key: self._policy(key) for key in self.keys}
-        self.references: dict[Row, list[tuple[ForeignKey, Row]]] = defaultdict(list)
+        self.references: dict[Row, list[tuple[ForeignKey, tuple[Row, ...]]]] = defaultdict(list)
         self.referencing: dict[Row, list[Row]] = defaultdict(list)
         for key in self.keys:
             self._find_references(key)
@@ -83,18 +89,22 @@ class _Run:
     def _find_references(self, key: ForeignKey) -> None:
         # "one row's non-NULL foreign key value. A composite key with any NULL column is no reference. A value that
         # matches no row *in the source* is no reference either"
-        parents = {
-            tuple(values[c] for c in key.parent_columns): Row(key.parent, number)
-            for number, values in enumerate(self.rows.get(key.parent, ()))
-        }
+        parents: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+        for number, values in enumerate(self.rows.get(key.parent, ())):
+            parents[tuple(values[c] for c in key.parent_columns)].append(Row(key.parent, number))
+        equal = self.matches(key) if self.matches and key.parent in self.schema else {v: [v] for v in parents}
         for number, values in enumerate(self.rows[key.child]):
             wanted = tuple(values[c] for c in key.columns)
             if None in wanted or any(str(values[column]) != value for column, value in key.when):
                 continue
-            parent = parents.get(wanted) if key.parent in self.schema else Row(key.parent, -1)
-            if parent:
-                self.references[Row(key.child, number)].append((key, parent))
-                self.referencing[parent].append(Row(key.child, number))
+            # "Of columns that are not unique, a reference means every row that has its value"
+            found = tuple(row for value in equal.get(wanted, ()) for row in parents[value])
+            if key.parent not in self.schema:
+                found = (Row(key.parent, -1),)
+            if found:
+                self.references[Row(key.child, number)].append((key, found))
+                for parent in found:
+                    self.referencing[parent].append(Row(key.child, number))
 
     def _reachable(self, start: TableName, through: Callable[[ForeignKey], bool]) -> set[TableName]:
         # "P is above C when C reaches P by following foreign keys from child to parent"
@@ -192,7 +202,7 @@ class _Run:
         return any(to.table in self.component[row.table] for to in self._relevant_parents(row, relevant))
 
     def _relevant_parents(self, row: Row, relevant: set[Row]) -> list[Row]:
-        return [to for key, to in self.references[row] if self._flows(key) and to in relevant]
+        return [to for key, all_ in self.references[row] if self._flows(key) for to in all_ if to in relevant]
 
     # "References: what a kept row points at" --------------------------------------------------------------------
 
@@ -219,7 +229,9 @@ class _Run:
                 row
                 for row in kept
                 for key, to in self.references[row]
-                if self.policies[key] is Policy.INCLUDE and to in banned | new and not self._nullable(key)
+                if self.policies[key] is Policy.INCLUDE
+                and not (banned | new).isdisjoint(to)
+                and not self._nullable(key)
             }
             if not new:
                 return kept, banned
@@ -235,13 +247,14 @@ class _Run:
                 todo += self.referencing[row]
 
     def _misses(self, row: Row, kept: set[Row]) -> bool:
-        return any(self.policies[key] is Policy.DROP and to not in kept for key, to in self.references[row])
+        return any(self.policies[key] is Policy.DROP and kept.isdisjoint(to) for key, to in self.references[row])
 
     def _with_included(self, core: set[Row], banned: set[Row]) -> set[Row]:
         # 3. "Add every row that an `include` reference of the set points to, unless banned; repeat"
         kept, todo = set(core), list(core)
         while todo:
-            included = {to for key, to in self.references[todo.pop()] if self.policies[key] is Policy.INCLUDE}
+            references = [to for key, to in self.references[todo.pop()] if self.policies[key] is Policy.INCLUDE]
+            included = {row for to in references for row in to}
             todo += included - kept - banned
             kept |= included - banned
         return kept
@@ -249,7 +262,7 @@ class _Run:
     def _after_nulling(self, row: Row, kept: set[Row], nulled: Counter[ForeignKey]) -> tuple[Any, ...]:
         # 5. "Set every reference that still points outside the set to NULL", all decided on the row's original values.
         values = self.rows[row.table][row.number]
-        lost = {key for key, to in self.references[row] if to not in kept}
+        lost = {key for key, to in self.references[row] if kept.isdisjoint(to)}
         nulled.update(lost)
         columns = {column for key in lost for column in self._nulled_columns(key)}
         return tuple(None if c.name in columns else values[c.name] for c in self.schema[row.table].copied)

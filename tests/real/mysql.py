@@ -32,6 +32,9 @@ WHERE TABLE_SCHEMA = DATABASE() AND EXTRA LIKE '%auto_increment%'
 """
 
 
+Values = tuple[str, ...]
+
+
 class Key(NamedTuple):
     """A foreign key as the catalogue has it."""
 
@@ -90,12 +93,26 @@ class Database:
             )[0][0]
         )
 
+    def matches(self, key: Key) -> dict[Values, list[Values]]:
+        """The bytes of a key's references, each with those of all values of the parent that the server holds equal.
+
+        A collation says what is equal: case, accents and trailing spaces may count or not.
+        """
+        on = " AND ".join(f"p.`{b}` = c.`{a}`" for a, b in zip(key.columns, key.parent_columns, strict=True))
+        picked = [_bytes(f"c.`{a}`") for a in key.columns] + [_bytes(f"p.`{b}`") for b in key.parent_columns]
+        found: dict[Values, list[Values]] = {}
+        for row in self.query(
+            f"SELECT DISTINCT {', '.join(picked)} FROM `{key.child}` c JOIN `{key.parent}` p ON {on}"
+        ):
+            found.setdefault(row[: len(key.columns)], []).append(row[len(key.columns) :])
+        return found
+
     def tables(self) -> dict[str, dict[str, str]]:
         """Of every table, its columns as expressions of their bytes' hex digits."""
         found: dict[str, dict[str, str]] = {}
         for table, column, type_ in self.query(COLUMNS):
             text = f"CAST(`{table}`.`{column}` AS CHAR)" if type_ == "json" else f"`{table}`.`{column}`"
-            found.setdefault(table, {})[column] = f"HEX(CAST({text} AS BINARY))"
+            found.setdefault(table, {})[column] = _bytes(text)
         return found
 
     def rows(self, table: str, picked: Mapping[str, str], clause: str = "TRUE") -> list[tuple[Any, ...]]:
@@ -115,6 +132,10 @@ class Database:
             greatest = self.query(f"SELECT COALESCE(MAX(`{column}`), 0) FROM `{table}`")[0][0]
             found[table] = (int(status[0][10] or 1), int(greatest))
         return found
+
+
+def _bytes(value: str) -> str:
+    return f"HEX(CAST({value} AS BINARY))"
 
 
 def kept(rows: list[tuple[Any, ...]]) -> Counter[tuple[Any, ...]]:
