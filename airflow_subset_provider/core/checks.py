@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from airflow_subset_provider.core import drift, select
+from airflow_subset_provider.core import drift, select, strictness
 from airflow_subset_provider.core.engines.base import Source, Target
 from airflow_subset_provider.core.errors import DriftError, EndpointError, Fault, RequestError, SubsetError, TargetError
 from airflow_subset_provider.core.plan import Plan
@@ -64,6 +64,16 @@ def check_source(plan: Plan, source: Source) -> list[Fault]:
     return faults
 
 
+def filter_remarks(plan: Plan, source: Source) -> tuple[str, ...]:
+    """What the source's server remarks on filters that it accepts."""
+    return tuple(
+        f"filters[{str(table.name)!r}]: {remark}"
+        for table in plan.tables.values()
+        if table.filter is not None
+        for remark in source.filter_remarks(table.name, table.filter)
+    )
+
+
 def _too_deep(plan: Plan, source: Source) -> Iterator[Fault]:
     """Tables whose statement the server would choke on, were it asked."""
     for table in plan.tables.values():
@@ -118,6 +128,7 @@ def check_target(
     faults += _missing(missing_tables(plan, found), bool(present), target)
     faults += target.unwritable(present)
     if not faults:
+        faults += strictness.null_faults(plan, source, found, target.label)
         inside = [t.name for t in present]
         faults += target.outsiders(inside)
         if not replace_existing:

@@ -54,13 +54,13 @@ def subset(run: Run, listener: Listener, jobs: int = 1, consistent: bool | None 
     started = time.time()
     snapshot.wanted(run.source.engine, consistent)
     listener.phase("prepare")
-    drifted = run.prepare()
+    prepared = run.prepare()
     try:
         with snapshot.shared(run.source, run.purpose, consistent, run.log) as exported:
             one = run.reading(exported)
             _copy(one, listener, jobs)
             listener.phase("finish")
-            return one.finish(started, drifted)
+            return one.finish(started, prepared.warnings)
     finally:
         run.release()
 

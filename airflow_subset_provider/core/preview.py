@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from airflow_subset_provider.core import estimate, exact, snapshot
+from airflow_subset_provider.core import checks, estimate, exact, snapshot
 from airflow_subset_provider.core.engines.base import Source
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.plan import Plan, Sample
@@ -129,7 +129,7 @@ def preview(
         plan.schema.fingerprint,
         tuple(tables),
         cycles(plan),
-        plan.warnings,
+        (*plan.warnings, *(checks.filter_remarks(plan, source) if source else ())),
         exactly and source is not None,
         snapshot.guarantee(snapshot.wanted(plan.schema.dialect, consistent)),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow_subset_provider.core import snapshot
 
@@ -24,6 +24,23 @@ def guarantee(one: bool, integrity: bool = True) -> str:
         integrity: whether references were looked at, and so healed.
     """
     return ONE_POINT if one else OWN_TIMES if integrity else APART
+
+
+class Prepared(NamedTuple):
+    """What the person who reads the report must know of what `prepare` found.
+
+    Attributes:
+        drifted: how the source's schema is no longer the plan's, where `on_drift` let that pass.
+        remarks: what may be a mistake, in the filters or in the target.
+    """
+
+    drifted: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Both."""
+        return (*self.drifted, *self.remarks)
 
 
 @dataclass(frozen=True)

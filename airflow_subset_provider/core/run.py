@@ -15,7 +15,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from airflow_subset_provider.core import checks, engines, graph, indexes, select, snapshot
+from airflow_subset_provider.core import checks, engines, graph, indexes, select, snapshot, strictness
 from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.bans import Settlement
 from airflow_subset_provider.core.ends import Ends
@@ -26,7 +26,7 @@ from airflow_subset_provider.core.integrity import Integrity
 from airflow_subset_provider.core.parts import Parts
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.proof import Proof, put_back
-from airflow_subset_provider.core.report import KeyReport, Report, TableReport, guarantee
+from airflow_subset_provider.core.report import KeyReport, Prepared, Report, TableReport, guarantee
 from airflow_subset_provider.core.schema import Schema, TableName
 from airflow_subset_provider.core.spec import OnDrift, Rule, Spec
 from airflow_subset_provider.core.state import State, Stats, batches, holding
@@ -119,7 +119,7 @@ class Run:
 
     # -- prepare
 
-    def prepare(self) -> tuple[str, ...]:
+    def prepare(self) -> Prepared:
         """Check everything; take the lock and note what will be out of force; then suspend it and empty the tables.
 
         Lock and notes are one transaction. What follows is done in batches, because a server has room for only so many
@@ -127,7 +127,7 @@ class Run:
         whatever interrupts it, `release` and the next run find in the notes what to put back.
 
         Returns:
-            What the person who reads the report must know of the source's schema: what `on_drift` let pass.
+            What the person who reads the report must know.
 
         Raises:
             SubsetError: with every fault found; nothing in the target is changed then.
@@ -152,16 +152,22 @@ class Run:
             live = self.plan.schema if self.fresh else source.reflect(self.plan.schema.schemas)
             drifted = checks.check_drift(self.plan, live, self.on_drift)
             faults: dict[type[SubsetError], list[Fault]] = {RequestError: checks.check_source(self.plan, source)}
-            taken, suspended = self._claim(source, target, live, faults)
+            taken, suspended, found = self._claim(source, target, live, faults)
+            remarks = (*checks.filter_remarks(self.plan, source), *strictness.remarks(self.plan, found))
             self._clear(target, taken, suspended)
-        for warning in (*drifted, *self.plan.warnings):
+        prepared = Prepared(drifted, remarks)
+        for warning in (*prepared.warnings, *self.plan.warnings):
             self.log.warning("%s", warning)
-        return drifted
+        return prepared
 
     def _claim(
         self, source: Source, target: Target, live: Schema, faults: dict[type[SubsetError], list[Fault]]
-    ) -> tuple[str, list[Suspended]]:
-        """Make the schema if need be, check the target, take the lock; since when, and what there is to suspend."""
+    ) -> tuple[str, list[Suspended], Schema]:
+        """Make the schema if need be, check the target, take the lock.
+
+        Returns:
+            Since when it holds the lock; what there is to suspend; the target's schema.
+        """
         found = _reflected(target, self.plan.schema.schemas)
         making = self.create_schema and not any(faults.values()) and _none_of(self.plan, found)
         if making:
@@ -171,14 +177,15 @@ class Run:
         large = indexes.large(self.plan, source, self.tally)
         with target.transaction():
             if making:
-                self._check_target(source, target, self._new_schema(source, target), live, faults)
+                found = self._new_schema(source, target)
+                self._check_target(source, target, found, live, faults)
             state, tables = State(target), [t.name for t in self.plan.schema.tables]
             state.create()
             taken = state.lock(self.key, self.alive)
             suspended = [*target.suspendable(tables), *indexes.postponed(self.plan, large, target, self.tally)]
             state.note_suspended(suspended)
             state.start_tables(self.key, tables)
-        return taken, suspended
+        return taken, suspended, found
 
     def _check_target(
         self, source: Source, target: Target, found: Schema, live: Schema, faults: dict[type[SubsetError], list[Fault]]
@@ -441,7 +448,7 @@ def subset(
         fresh=schema is None,
     )
     snapshot.wanted(source.engine, consistent)
-    drifted = run.prepare()
+    prepared = run.prepare()
     try:
         with snapshot.shared(source, run.purpose, consistent, run.log) as exported:
             one = run.reading(exported)
@@ -453,7 +460,7 @@ def subset(
                 else:
                     for component in one.plan.closures:
                         one.refer(component)
-            return one.finish(started, drifted)
+            return one.finish(started, prepared.warnings)
     finally:
         run.release()
 

@@ -241,7 +241,7 @@ class PrepareOperator(Step):
         reporting.check(self.report)
         self.already_loaded(context)
         try:
-            drift = interruptible(run.prepare, run.cancel)
+            found = interruptible(run.prepare, run.cancel)
         except DriftError:
             refresh_catalog(self.job, log_of(self))
             raise
@@ -251,7 +251,8 @@ class PrepareOperator(Step):
             {
                 "fingerprint": schema.fingerprint,
                 "started": started,
-                "drift": drift,
+                "drift": found.drifted,
+                "warnings": found.warnings,
                 "report": self.report,
                 FILTERS: self.filters,
             },
@@ -335,7 +336,7 @@ class FinishOperator(WritingStep):
     def step(self, run: Run, context: Context) -> dict[str, Any]:
         """Finish; the report."""
         prepared = self._prepared(context)
-        finish = partial(run.finish, prepared.get("started"), prepared.get("drift") or ())
+        finish = partial(run.finish, prepared.get("started"), prepared.get("warnings") or ())
         report = interruptible(finish, run.cancel)
         for line in texts.report_lines(report):
             self.log.info("%s", line)

@@ -108,6 +108,12 @@ def test_what_the_server_takes_for_something_else(cli: Cli, source: str, table: 
     assert "customer 1" not in line
 
 
+def test_a_plan_tells_of_it_too(cli: Cli, source: str) -> None:
+    done = cli("plan", "--source", source, "--filter", "customer: id IN ('1', 'x7')")
+    assert done.code == 0, done.err
+    assert "value: 'x7' (warning 1292)" in " ".join(done.out.split())
+
+
 @pytest.mark.parametrize("clause", ["id = '1'", "id = 1.5", "name = ''", "id <= 100"])
 def test_what_is_compared_as_it_is_written(cli: Cli, source: str, clause: str) -> None:
     done = cli("validate", "--source", source, "--filter", f"customer: {clause}", "--no-suggest")

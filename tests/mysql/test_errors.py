@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import threading
 import time
@@ -82,6 +83,17 @@ def test_local_infile_on_at_both_ends_says_nothing(shop: Pair, caplog: pytest.Lo
     assert "INSERT" not in caplog.text
 
 
+def test_text_that_is_taken_for_a_number_is_told(shop: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    """By `prepare`, from what the clause says; by the table's own step, from what its rows are."""
+    report = shop.subset(filters={"customer": "id IN ('1', 'x7') OR name > 3"})
+    (told,) = [w for w in report.warnings if "1292" in w]
+    assert told.startswith(f"filters['{shop.source.name}.customer']: Truncated incorrect ")
+    assert "value: 'x7' (warning 1292): text was compared as a number" in told
+    assert told in caplog.text
+    assert re.search(rf"{shop.source.name}\.customer: Truncated incorrect \w+ value \(warning 1292\)", caplog.text)
+    assert "'b'" not in caplog.text
+
+
 def test_a_row_longer_than_a_packet_says_so(pair: Pair, setting: Callable[[str, str], None]) -> None:
     setting("local_infile", "0")
     setting("max_allowed_packet", "1048576")
@@ -147,6 +159,47 @@ def test_from_one_kind_of_server_to_the_other(
     pair.target.run("DELETE FROM orders", "ALTER TABLE customer MODIFY name VARCHAR(19)")
     with pytest.raises(TargetError, match=r"varchar\(19\)"):
         subset(spec, pair.source.endpoint(), pair.target.endpoint(engine))
+
+
+@pytest.mark.parametrize("local_infile", [True, False])
+@pytest.mark.parametrize(("source", "target"), [("mysql", "mariadb"), ("mariadb", "mysql")])
+def test_json_from_one_kind_of_server_to_the_other(
+    source: str, target: str, local_infile: bool, servers: Callable[[str], MySqlFamilyEndpoint], make_pair: MakePair
+) -> None:
+    """A type of its own in MySQL, which takes no bytes; a LONGTEXT in MariaDB. Fetched as referenced, too."""
+    pair = make_pair(servers(source), servers(target))
+    tables = (
+        "CREATE TABLE t (id BIGINT AUTO_INCREMENT PRIMARY KEY, doc JSON, note TEXT, up BIGINT, "
+        "FOREIGN KEY (up) REFERENCES t (id)) CHARACTER SET utf8mb4",
+    )
+    pair.both(*tables)
+    doc = "JSON_OBJECT('a', CONCAT('é', CHAR(9), CHAR(92), CHAR(34), CHAR(10)))"
+    rows = f"(0, {doc}, 'é', NULL), (1, NULL, NULL, 0), (2, '[1, 2.5]', '', NULL)"
+    pair.source.run(f"INSERT INTO t VALUES {rows}")
+    pair.subset(filters={"t": "id = 2 OR up = 0"}, target_options={"local_infile": local_infile})
+    read = "SELECT id, doc, HEX(note), up FROM t ORDER BY id"
+    assert pair.target.run(read) == pair.source.run(read)
+
+
+FOREIGN = {
+    "mysql": "CREATE TABLE {name} (id INT PRIMARY KEY, a INT, KEY ((a + 1)))",  # no functional keys in MariaDB
+    "mariadb": "CREATE TABLE {name} (id INT PRIMARY KEY, a INT) WITH SYSTEM VERSIONING",
+}
+
+
+@pytest.mark.parametrize(("source", "target"), [("mysql", "mariadb"), ("mariadb", "mysql")])
+def test_a_schema_that_the_other_kind_of_server_does_not_take(
+    source: str, target: str, servers: Callable[[str], MySqlFamilyEndpoint], make_pair: MakePair
+) -> None:
+    """All tables that cannot be made are told at once, and those that can are gone again."""
+    pair = make_pair(servers(source), servers(target))
+    plain = "CREATE TABLE {name} (id INT PRIMARY KEY) CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci"
+    pair.source.run(*(FOREIGN[source].format(name=n) for n in ("b", "d")), *(plain.format(name=n) for n in ("a", "c")))
+    with pytest.raises(TargetError, match="cannot be made as in the source") as refused:
+        pair.subset(filters={"a": "id = 1"})
+    assert {n for n in "abcd" if f"table {pair.source.name}.{n}" in str(refused.value)} == {"b", "d"}
+    assert "run without create_schema" in str(refused.value)
+    assert pair.target.run("SHOW TABLES") == ()
 
 
 @pytest.fixture

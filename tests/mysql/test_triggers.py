@@ -13,7 +13,9 @@ from airflow_subset_provider.core.errors import EndpointError
 from airflow_subset_provider.core.repair import repair
 from airflow_subset_provider.core.run import Run, reflect
 from airflow_subset_provider.core.spec import Spec
-from tests.mysql.conftest import Pair
+from sandbox.mariadb import MariaDbEndpoint
+from sandbox.mysql import MySqlEndpoint
+from tests.mysql.conftest import MakePair, Pair
 
 TABLES = (
     "CREATE TABLE t (id INT PRIMARY KEY, name VARCHAR(20))",
@@ -146,6 +148,18 @@ def test_a_trigger_that_could_not_be_made_again_is_not_dropped(
     armed.target.user = {}
     assert triggers(armed) == before
     assert armed.target.run("SELECT id FROM t") == ((7,),)
+
+
+def test_triggers_under_a_mode_that_mysql_knows_no_more(
+    mariadb_server: MariaDbEndpoint, mysql_server: MySqlEndpoint, make_pair: MakePair
+) -> None:
+    """MariaDB's default up to this day, MySQL 5.7's as well; it is about GRANT."""
+    pair = make_pair(mariadb_server, mysql_server)
+    pair.source.run(*TABLES, "SET sql_mode = 'STRICT_ALL_TABLES,NO_AUTO_CREATE_USER'", *TRIGGERS[2:])
+    pair.source.run("ALTER TABLE t CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci")
+    pair.source.run("INSERT INTO t VALUES (1, 'a')")
+    assert pair.subset(filters={"t": "id = 1"}).kept == 1
+    assert {t[6] for t in triggers(pair)} == {"STRICT_ALL_TABLES"}
 
 
 def test_a_made_schema_has_the_triggers_too(pair: Pair) -> None:

@@ -347,6 +347,40 @@ def test_a_target_that_can_take_more(change: str, lab: MakeLab) -> None:
     assert db.target.query("SELECT id, store, name FROM customer") == [(1, 1, "Ann")]
 
 
+STRICTER = """
+CREATE TABLE customer (id int PRIMARY KEY, store int NOT NULL, name varchar(20) NOT NULL);
+CREATE TABLE rental (id serial PRIMARY KEY, customer int NOT NULL REFERENCES customer, amount numeric(8, 2) NOT NULL);
+CREATE TABLE parking (id int PRIMARY KEY);
+"""
+NULLS = """
+INSERT INTO customer VALUES (1, NULL, NULL), (2, 2, 'Bob'), (3, 3, NULL);
+INSERT INTO rental VALUES (1, 1, NULL), (2, 2, 2.50);
+"""
+
+
+def test_a_target_that_is_stricter_about_null(lab: MakeLab) -> None:
+    """All such columns at once, and only where rows that would come are NULL there."""
+    db = lab(SCHEMA, NULLS, target=STRICTER)
+    db.target.execute("INSERT INTO parking VALUES (77)")
+    error = db.refusal(filters={"customer": "id = 1"}, replace_existing=True)
+    assert isinstance(error, TargetError)
+    assert [fault.where for fault in error.faults] == [
+        f"{db.target.label}, public.{column}" for column in ("customer.store", "customer.name", "rental.amount")
+    ]
+    assert "NULL in rows of the source, but NOT NULL in the target" in str(error)
+    report = db.run_unlike(db.target.constraints(), filters={"customer": "id = 2"}, replace_existing=True)
+    assert db.target.ids() == {"customer": [2], "rental": [2], "parking": []}
+    assert [w for w in report.warnings if w.startswith("public.customer: NOT NULL in the target alone: store, name")]
+
+
+def test_a_target_with_a_unique_key_of_its_own_is_told(lab: MakeLab) -> None:
+    db = lab(SCHEMA, ROWS, target=SCHEMA.replace("name varchar(20)", "name varchar(20) UNIQUE"))
+    report = db.run_unlike(db.target.constraints(), filters={"customer": "id = 1"})
+    assert [w for w in report.warnings if "unique" in w] == [
+        "public.customer: unique in the target alone: (name). Rows of the source that repeat it would stop the run"
+    ]
+
+
 def test_a_narrower_target_of_text(lab: MakeLab) -> None:
     db = lab("CREATE TABLE t (a text);", "", target="CREATE TABLE t (a varchar(9));")
     assert re.search(r"character varying\(9\)|varchar\(9\)", str(db.refusal()))
@@ -382,6 +416,15 @@ def test_rows_of_somebody_else(lab: MakeLab) -> None:
     assert db.target.ids("parking") == {"parking": [1]}
     db.run(filters={"customer": "id = 2"})
     assert db.target.ids("customer") == {"customer": [2]}
+
+
+def test_a_table_that_the_source_has_not_references_the_copy(lab: MakeLab) -> None:
+    """Its schema is in scope: no setting takes it into the copy."""
+    db = lab(SCHEMA, ROWS, target=f"{SCHEMA}CREATE TABLE note (id int, customer int REFERENCES customer);")
+    db.target.execute("INSERT INTO customer VALUES (5, 5, NULL); INSERT INTO note VALUES (1, 5);")
+    error = db.refusal(filters={"customer": "id = 1"}, replace_existing=True)
+    assert "public.note has rows that reference" in str(error)
+    assert "Empty the table: the source has none of that name" in str(error)
 
 
 def test_a_table_outside_of_the_copy_references_it(lab: MakeLab) -> None:

@@ -196,6 +196,10 @@ class Source(Session):
         """What the server remarked on the statement before, which has read rows by the clause."""
         return []
 
+    def filter_remarks(self, table: TableName, clause: str) -> list[str]:
+        """What the server remarks on a clause that it accepts, without reading rows by it."""
+        return []
+
     @abstractmethod
     def statement_faults(self, statement: Statement | str, where: str) -> list[Fault]:
         """What the server says against a statement; nothing is run."""

@@ -79,8 +79,10 @@ def remarks(warnings: Iterable[tuple[str, int, str]], clause: str) -> list[str]:
 
 
 def _sayable(text: str, clause: str) -> str:
-    value = text.rpartition(": ")[2]
-    return text if value and (value in clause or value.strip("'") in clause) else without_values(text)
+    """Only a value that the clause itself has in quotes: a row's may be any of its letters."""
+    value = text.rpartition(": ")[2].strip("'")
+    said = value and (f"'{value}'" in clause or f'"{value}"' in clause)
+    return text if said else without_values(text)
 
 
 def _stopped(clause: str, position: int) -> str:

@@ -12,6 +12,7 @@ values become warnings. So every warning is fatal here, and the number of rows t
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import tempfile
 import threading
@@ -23,11 +24,13 @@ from pathlib import Path
 from typing import Any
 
 from airflow_subset_provider.core.engines.base import Moved, Progress
+from airflow_subset_provider.core.engines.mysql import clauses
 from airflow_subset_provider.core.engines.mysql.errors import translated, without_values
 from airflow_subset_provider.core.engines.mysql.session import MySqlSession
 from airflow_subset_provider.core.engines.mysql.types import Kind, Type
 from airflow_subset_provider.core.errors import Fault, SubsetError
 
+log = logging.getLogger(__name__)
 Row = tuple[bytes | None, ...]
 
 ROWS, LARGE_ROWS = 500, 16  # fetched at once: rows of at most 64 kB, and rows that may hold megabytes
@@ -136,7 +139,9 @@ class Copy:
                 for i in enums:
                     count.empty_enums += sum(row[i] == b"" for row in rows)
                 yield rows
-            self._source.refuse_truncation()
+            warned = self._source.refuse_truncation()
+        for remark in clauses.remarks(warned, self._statement):
+            log.warning("%s: %s", self._destination.name, remark)
 
     # -- LOAD DATA
 

@@ -239,15 +239,17 @@ class MySqlSession(MySqlFlavour, Session):
             found = self.run(self.compile(statement))
         return [values(row, self._types) for row in found]
 
-    def refuse_truncation(self) -> None:
+    def refuse_truncation(self) -> list[tuple[str, int, str]]:
         """A recursion cut short at MariaDB's limit is a wrong result with a warning; here it is an error.
 
+        Returns:
+            All that the server warned of in the result just read in full.
+
         Raises:
-            SubsetError: the result just read in full was cut short.
+            SubsetError: it was cut short.
         """
-        if not self.connection.warning_count():
-            return
-        for _, code, message in self.warnings():
+        warned = self.warnings() if self.connection.warning_count() else []
+        for _, code, message in warned:
             if code == TRUNCATED_RECURSION:
                 raise SubsetError(
                     Fault(
@@ -256,6 +258,7 @@ class MySqlSession(MySqlFlavour, Session):
                         "Let this user set max_recursive_iterations, or raise the server's.",
                     )
                 )
+        return warned
 
     def warnings(self) -> list[tuple[str, int, str]]:
         """What the server warned of in the last statement."""

@@ -73,6 +73,11 @@ class MySqlSource(MySqlSession, Source):
         """Its warnings: these servers compare values of any two types, if need be as numbers."""
         return clauses.remarks(self.warnings(), clause)
 
+    def filter_remarks(self, table: TableName, clause: str) -> list[str]:
+        """EXPLAIN converts the clause's constants, and warns of those that are no number or date."""
+        refused = self._explained(f"SELECT 1 FROM {self.quote(*table)} WHERE ({clause}\n)")
+        return [] if refused else self.clause_remarks(clause)
+
     def statement_faults(self, statement: Statement | str, where: str) -> list[Fault]:
         """Let the server prepare it."""
         error = self._prepared(self.compile(statement))

@@ -36,6 +36,10 @@ SETTINGS = (
 # A key for every temporary table: servers with sql_require_primary_key refuse one without.
 NUMBER = "`subset_n` BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY"
 
+JSON = """
+SELECT COLUMN_NAME FROM information_schema.COLUMNS
+WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = {table} AND DATA_TYPE = 'json'
+"""
 TOUCHED = """
 SELECT COLUMN_NAME FROM information_schema.COLUMNS
 WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = {table} AND EXTRA LIKE '%on update%'
@@ -244,9 +248,15 @@ class MySqlStore(MySqlSession, Store):
         return self._copy(source, source.compile(statement), table, self._named(table.name), progress)
 
     def _copy(self, source: Source, statement: str, table: Table, into: str, progress: Progress | None = None) -> Moved:
-        columns = tuple((self.quote(c.name), types.parsed(c.type)) for c in table.copied)
+        json = self._json_columns(table.name)
+        columns = tuple((self.quote(c.name), types.parsed("json" if c.name in json else c.type)) for c in table.copied)
         destination = Destination(str(table.name), into, columns)
         return Copy(_session(source), statement, self, destination).run(self._may_load(), progress)
+
+    def _json_columns(self, table: TableName) -> set[str]:
+        """Those of this side: where MariaDB has a LONGTEXT, MySQL has a type that takes no bytes."""
+        where = self.located(table)
+        return {c for (c,) in self.rows(JSON.format(schema=self.literal(where.schema), table=self.literal(where.name)))}
 
     def _may_load(self) -> bool:
         """Try it once, with nothing to load: `local_infile` must be on in the server and in the client."""

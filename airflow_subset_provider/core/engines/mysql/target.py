@@ -10,7 +10,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 
 import MySQLdb
@@ -21,7 +21,7 @@ from airflow_subset_provider.core.engines.mysql.catalog import STATE_PREFIX
 from airflow_subset_provider.core.engines.mysql.errors import DENIED, code_of, words_of
 from airflow_subset_provider.core.engines.mysql.store import MySqlStore, groups
 from airflow_subset_provider.core.engines.mysql.triggers import Trigger
-from airflow_subset_provider.core.errors import EndpointError, Fault, LockedError
+from airflow_subset_provider.core.errors import EndpointError, Fault, LockedError, SubsetError, TargetError
 from airflow_subset_provider.core.schema import ForeignKey, Schema, Table, TableName
 
 TOGETHER = 50  # tables asked about in one statement
@@ -135,6 +135,7 @@ class MySqlTarget(MySqlStore, Target):
     def outsiders(self, tables: Sequence[TableName]) -> list[Fault]:
         """Tables that hold rows and reference the copy without being in it."""
         inside = {self.located(t) for t in tables}
+        here = {t.schema for t in inside}
         found = sorted(
             (TableName(s, t), TableName(ps, pt))
             for s, t, ps, pt in self.rows(OUTSIDERS.format(schemas=self._in_scope()))
@@ -145,7 +146,9 @@ class MySqlTarget(MySqlStore, Target):
             Fault(
                 f"{child} has rows that reference {parent}, but is not in the copy",
                 self.label,
-                f"Take database {child.schema!r} into `schemas`, or empty the table.",
+                "Empty the table: the source has none of that name."
+                if child.schema in here
+                else f"Take database {child.schema!r} into `schemas`, or empty the table.",
             )
             for child, parent in suspects
             if child in occupied
@@ -160,34 +163,50 @@ class MySqlTarget(MySqlStore, Target):
     def create_schema(self, dump: str, source: Source, schemas: Sequence[str]) -> None:
         """Make tables and triggers; foreign keys need no order, as they are not checked.
 
-        DDL cannot be undone by a rollback: when a table cannot be made, those made before it are dropped again.
+        DDL cannot be undone by a rollback: when a table cannot be made, those that can are dropped again.
+
+        Raises:
+            TargetError: with all that this server does not take: the source may be of another kind or version.
         """
         shape = json.loads(dump)
+        databases: list[str] = []
         made: list[TableName] = []
+        refused: dict[str, list[str]] = {}
         self.wish(LENIENT)
         try:
             for schema, charset, collation in shape["databases"]:
-                self._make_database(self.located(TableName(schema, "")).schema, charset, collation)
+                with _collected(refused, f"database {schema}"):
+                    databases += self._make_database(self.located(TableName(schema, "")).schema, charset, collation)
+            TargetError.raise_for(_unmade(refused, self.label))
             for schema, name, statement in shape["tables"]:
                 table = self.located(TableName(schema, name))
-                self.execute(f"USE {self.quote(table.schema)}")
-                self.execute(statement)
-                made.append(table)
+                with _collected(refused, f"table {schema}.{name}"):
+                    self.execute(f"USE {self.quote(table.schema)}")
+                    self.execute(statement)
+                    made.append(table)
             for schema, name, *trigger in shape["triggers"]:
-                triggers.make(self, self.located(TableName(schema, name)), Trigger(*trigger))
+                table = self.located(TableName(schema, name))
+                with _collected(refused, f"trigger {schema}.{trigger[0]}") if table in made else nullcontext():
+                    triggers.make(self, table, Trigger(*trigger))
+            TargetError.raise_for(_unmade(refused, self.label))
         except BaseException:
             with suppress(Exception):
                 for table in made:
                     self.execute(f"DROP TABLE {self.quote(*table)}")
+                for name in databases:
+                    self.execute(f"DROP DATABASE {self.quote(name)}")
             raise
         finally:
             with suppress(Exception):
                 self.execute(f"USE {self.quote(self.default_schemas[0])}")
 
-    def _make_database(self, name: str, charset: str, collation: str) -> None:
+    def _make_database(self, name: str, charset: str, collation: str) -> list[str]:
+        """Its name, unless it was there."""
         there = self.rows(f"SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {self.literal(name)}")
-        if not there:
-            self.execute(f"CREATE DATABASE {self.quote(name)} CHARACTER SET {charset} COLLATE {collation}")
+        if there:
+            return []
+        self.execute(f"CREATE DATABASE {self.quote(name)} CHARACTER SET {charset} COLLATE {collation}")
+        return [name]
 
     # -- before and after
 
@@ -323,6 +342,27 @@ class MySqlTarget(MySqlStore, Target):
         self._to_analyze.clear()
         for group in groups(tables, TOGETHER):
             self.rows(f"ANALYZE NO_WRITE_TO_BINLOG TABLE {', '.join(map(self._named, group))}")
+
+
+@contextmanager
+def _collected(refused: dict[str, list[str]], name: str) -> Iterator[None]:
+    """Note what the server refuses to make, by its words; go on unless a later try may succeed."""
+    try:
+        yield
+    except SubsetError as error:
+        if error.retryable or isinstance(error, EndpointError):
+            raise
+        refused.setdefault(error.faults[0].what, []).append(name)
+
+
+def _unmade(refused: Mapping[str, Sequence[str]], label: str) -> Iterator[Fault]:
+    for words, names in refused.items():
+        few = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        yield Fault(
+            f"cannot be made as in the source: {few}: {words}",
+            label,
+            "Make the tables in the target yourself, as this server takes them, and run without create_schema.",
+        )
 
 
 def _triggers(item: Suspended) -> list[Trigger]:

@@ -113,9 +113,9 @@ def _as_made(session: MySqlSession, schema: str, trigger: Trigger) -> Iterator[N
     """The settings a trigger is made under, and the database its body's unqualified names mean."""
     home = session.database
     session.rows(f"USE {session.quote(schema)}")
+    modes = ",".join(mode for mode in trigger.sql_mode.split(",") if mode not in session.server.modes_gone)
     session.rows(
-        f"SET SESSION sql_mode = {session.literal(trigger.sql_mode)}, "
-        f"collation_connection = {session.literal(trigger.collation)}"
+        f"SET SESSION sql_mode = {session.literal(modes)}, collation_connection = {session.literal(trigger.collation)}"
     )
     try:
         yield

@@ -151,11 +151,14 @@ class PostgresTarget(PostgresStore, Target):
     def outsiders(self, tables: Sequence[TableName]) -> list[Fault]:
         """Tables that hold rows and reference the copy without being in it."""
         found = self.query(OUTSIDERS, {"oids": self._oids(tables)})
+        here = {t.schema for t in tables}
         return [
             Fault(
                 f"{s}.{t} has rows that reference {parent}, but is not in the copy",
                 self.label,
-                f"Take schema {s!r} into `schemas`, or empty the table.",
+                "Empty the table: the source has none of that name."
+                if s in here
+                else f"Take schema {s!r} into `schemas`, or empty the table.",
             )
             for s, t, parent in found
             if self.occupied([TableName(s, t)])
