@@ -134,7 +134,7 @@ def _keyed(schema: Schema, virtual: Iterable[ForeignKey]) -> frozenset[tuple[Tab
 def _what_changed(old: Column, new: Column) -> str:
     if new.type != old.type:
         return f"type changed from {old.type} to {new.type}"
-    names = ("nullable", "generated", "default", "binary")
+    names = ("nullable", "generated", "default", "binary", "collation")
     changed = [f"{n}: {getattr(old, n)} -> {getattr(new, n)}" for n in names if getattr(old, n) != getattr(new, n)]
     return f"column changed ({', '.join(changed)})"
 

@@ -41,6 +41,7 @@ class Column:
         generated: the server computes it; it is never written.
         default: it has a default, an identity or a sequence of its own.
         binary: its binary COPY form means the same on any other server of this kind.
+        collation: the column's own, as SQL spells it; "" for its type's. On MySQL and MariaDB it is part of the type.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Column:
     generated: bool = False
     default: bool = False
     binary: bool = True
+    collation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +252,15 @@ class Schema:
 
 
 def _table_dict(table: Table) -> dict[str, Any]:
-    return _plain(table) | {"columns": [_plain(c) for c in table.columns], "keys": [_plain(k) for k in table.keys]}
+    return _plain(table) | {"columns": [_column(c) for c in table.columns], "keys": [_plain(k) for k in table.keys]}
+
+
+def _column(column: Column) -> dict[str, Any]:
+    """Few columns have a collation of their own: the others do not speak of it."""
+    shape = _plain(column)
+    if not column.collation:
+        del shape["collation"]
+    return shape
 
 
 def _plain(item: Column | Key | ForeignKey | Table) -> dict[str, Any]:

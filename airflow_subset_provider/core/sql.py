@@ -27,9 +27,10 @@ class ServerType(UserDefinedType[Any]):
 
     cache_ok = True
 
-    def __init__(self, spelling: str) -> None:
-        """Take the spelling as CAST accepts it."""
+    def __init__(self, spelling: str, collation: str = "") -> None:
+        """Take the spelling as CAST accepts it; a collation says what two values of it are compared by."""
         self.spelling = spelling
+        self.collation = collation
 
     def get_col_spec(self, **_: Any) -> str:
         """Render it."""
@@ -69,7 +70,7 @@ class Tables:
 
     def _make(self, table: Table) -> sa.TableClause:
         where = self._located(table.name)
-        columns = (sa.column(quoted(c.name), ServerType(c.type)) for c in table.columns)
+        columns = (sa.column(quoted(c.name), ServerType(c.type, c.collation)) for c in table.columns)
         kind = Only if table.inherited else sa.TableClause
         return kind(quoted(where.name), *columns, schema=quoted(where.schema) if where.schema else None)
 
@@ -92,7 +93,18 @@ def clause(text: str) -> Condition:
 def match(key: ForeignKey, child: Rows, parent: Rows) -> list[Condition]:
     """The child's row references the parent's row."""
     pairs = zip(key.columns, key.parent_columns, strict=True)
-    return [parent.c[b] == child.c[a] for a, b in pairs] + when(key, child)
+    return [equal(parent.c[b], child.c[a]) for a, b in pairs] + when(key, child)
+
+
+def equal(value: sa.ColumnElement[Any], other: sa.ColumnElement[Any]) -> Condition:
+    """They are the same: of two collations, neither of which gives way, by the first, so that its index serves."""
+    first, second = (getattr(c.type, "collation", None) for c in (value, other))
+    return value == (collated(other, first) if first and second and first != second else other)
+
+
+def collated(value: sa.ColumnElement[Any], collation: str) -> sa.ColumnElement[Any]:
+    """The value under a collation, spelled as SQL has it."""
+    return value.op("COLLATE")(sa.literal_column(collation))
 
 
 def when(key: ForeignKey, child: Rows) -> list[Condition]:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from airflow_subset_provider.core.engines.base import Flavour
 from airflow_subset_provider.core.schema import Column
-from airflow_subset_provider.core.sql import Condition, Rows
+from airflow_subset_provider.core.sql import Condition, Rows, equal
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Walk:
 
     def _step(self, walk: sa.CTE, step: Step) -> sa.Select[Any]:
         node = self.node(walk, step.start)
-        same = [value == node.c[name] for name, value in step.on]
+        same = [equal(value, node.c[name]) for name, value in step.on]
         return self._tagged(step.end, step.rows.where(*same, node.is_tag))
 
     def _tagged(self, tag: int, rows: sa.Select[Any]) -> sa.Select[Any]:

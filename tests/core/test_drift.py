@@ -58,6 +58,7 @@ P = OLD.tables[0]
         (column(generated=True), ["public.c.p: column changed (generated: False -> True)"]),
         (column(default=True), ["public.c.p: column changed (default: False -> True)"]),
         (column(binary=False), ["public.c.p: column changed (binary: True -> False)"]),
+        (column(collation="x"), ["public.c.p: column changed (collation:  -> x)"]),
         (
             table(1, columns=(*OLD.tables[1].columns, Column("z", "text"))),
             ["public.c.z: column added (text)"],

@@ -10,13 +10,14 @@ import pytest
 from airflow_subset_provider.core.schema import Column, ForeignKey, Key, Schema, Table, TableName
 
 P, C = TableName("public", "p"), TableName("Shop Floor", 'c"ö')
+KIND = Column("kind", "text", collation='pg_catalog."C"')
 SCHEMA = Schema(
     "postgresql",
     ("Shop Floor", "public"),
     (
         Table(
             C,
-            (Column("id", "integer", nullable=False), Column("p", "numeric(10,2)"), Column("kind", "text")),
+            (Column("id", "integer", nullable=False), Column("p", "numeric(10,2)"), KIND),
             (Key("c_pkey", ("id",), primary=True), Key("c_p", ("p", "kind"))),
             partitions=("public.c1", "public.c2"),
             rows=5,

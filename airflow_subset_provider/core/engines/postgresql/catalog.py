@@ -61,7 +61,10 @@ SELECT s.nspname, s.relname, a.attname, format_type(a.atttypid, a.atttypmod), NO
        b.typsend <> 0 AND b.typtype <> 'c' AND b.typtype NOT IN ('r', 'm')
        AND NOT (b.oid < 16384 AND b.typname ~ '^_?reg(class|collation|config|dictionary|namespace|oper|proc|role|type)')
        AND NOT (b.typelem <> 0 AND b.typlen = -1 AND b.typelem >= 16384)
-       OR (b.typtype IN ('r', 'm') AND b.oid < 16384)
+       OR (b.typtype IN ('r', 'm') AND b.oid < 16384),
+       coalesce((SELECT quote_ident(cn.nspname) || '.' || quote_ident(c.collname)
+                 FROM pg_collation c JOIN pg_namespace cn ON cn.oid = c.collnamespace
+                 WHERE c.oid = a.attcollation AND c.oid <> t.typcollation), '')
 FROM scope s
 JOIN pg_attribute a ON a.attrelid = s.oid AND a.attnum > 0 AND NOT a.attisdropped
 JOIN pg_type t ON t.oid = a.atttypid

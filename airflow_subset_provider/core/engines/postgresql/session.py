@@ -21,7 +21,7 @@ from airflow_subset_provider.core.engines.base import Flavour, Session, Statemen
 from airflow_subset_provider.core.engines.postgresql import catalog
 from airflow_subset_provider.core.errors import EndpointError, Fault, RetryableError, SubsetError
 from airflow_subset_provider.core.schema import Column, Schema
-from airflow_subset_provider.core.sql import Condition, ServerType, quoted
+from airflow_subset_provider.core.sql import Condition, ServerType, collated, quoted
 
 RETRYABLE = (
     pg.OperationalError,  # lost connections, and by inheritance: out of memory, too many connections, query cancelled
@@ -47,6 +47,9 @@ SELECT format_type(t.oid, NULL), array_agg(e.enumlabel::text ORDER BY e.enumsort
 FROM pg_type t JOIN pg_enum e ON e.enumtypid = t.oid GROUP BY t.oid
 """
 
+
+# Of a database. Beside any other collation it gives way (manual 24.2.1, "Concepts").
+DEFAULT_COLLATION = 'pg_catalog."default"'
 
 # Both ends must write and read the same text for the same value. Compiling a plan of fifty CTEs (jit) took 3.8 s where
 # running it takes 0.03 s.
@@ -111,21 +114,28 @@ class PostgresFlavour(Flavour):
     lateral: ClassVar[bool] = True
 
     def walked(self, value: sa.ColumnElement[Any] | None, column: Column) -> sa.ColumnElement[Any]:
-        """CAST: the two terms of a recursive CTE must have equal types, modifiers included.
+        """CAST: the two terms of a recursive CTE must have equal types, modifiers and collations included.
 
         UNION in one hashes its rows (manual 7.8.2.1, "duplicates"); what cannot be hashed goes as text.
         """
         type_ = "text" if _without_hash(column.type) else column.type
-        return sa.cast(sa.null() if value is None else value, ServerType(type_))
+        own = "" if column.collation == DEFAULT_COLLATION else column.collation
+        cast = sa.cast(sa.null() if value is None else value, ServerType(type_, own))
+        return collated(cast, column.collation) if column.collation else cast
 
     def unwalked(self, value: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
         """What went as text is read back."""
         return sa.cast(value, ServerType(column.type)) if _without_hash(column.type) else value
 
     def widest(self, column: Column, others: Sequence[Column]) -> Column:
-        """The type itself where all have it, else the one of its kind that has room for everything."""
-        same = all(c.type == column.type for c in others)
-        return column if same else replace(column, type=_roomy(column.type))
+        """The type itself where all have it, else the one of its kind that has room for everything.
+
+        Where one of them has a collation of its own, the column has one, too: be it its type's.
+        """
+        type_ = column.type if all(c.type == column.type for c in others) else _roomy(column.type)
+        alike = all(c.collation == column.collation for c in others)
+        collation = column.collation or ("" if alike or not _is_text(type_) else DEFAULT_COLLATION)
+        return replace(column, type=type_, collation=collation)
 
     def share(self, columns: Sequence[sa.ColumnElement[Any]], percent: float, seed: int) -> Condition:
         """By `hashtextextended` (PostgreSQL 11 and later) of the key's text."""
@@ -226,6 +236,10 @@ class PostgresSession(PostgresFlavour, Session):
 def _without_hash(type_: str) -> bool:
     """Whether it can be a key but has no hash operator class (pg_opclass; the same in PostgreSQL 12 to 18)."""
     return bool(re.match(r"(bit|bit varying|money|tsvector|tsquery)(\(\d+\))?(\[\])*$", type_))
+
+
+def _is_text(type_: str) -> bool:
+    return bool(re.match(r"(text|character varying|character|bpchar|name)(\(\d+\))?$", type_))
 
 
 def _roomy(type_: str) -> str:
