@@ -88,10 +88,8 @@ class Integrity:
         return self._values(key, conditions)
 
     def _means_many(self, relation: Relation) -> bool:
-        """Whether a value of it can mean several rows, of which some may be missing, and which can be told apart."""
-        parent = self.plan.schema[relation.key.parent]
-        unique = parent.tells_apart(relation.key.parent_columns)
-        return not unique and bool(parent.identity) and self.plan.may_miss(relation)
+        """Whether a value of it can mean several rows, of which some may be missing."""
+        return not self.plan.means_one(relation) and self.plan.may_miss(relation)
 
     def _values(self, key: ForeignKey, conditions: list[sql.Condition]) -> Iterator[list[tuple[str, ...]]]:
         """The key's distinct values in the child's rows that satisfy the conditions, in pages, as texts."""
@@ -160,8 +158,11 @@ class Integrity:
         return [r for r in self.plan.relations_of.get(table, ()) if kept and r.policy is Policy.DROP]
 
     def _drop_chains(self, component: Component, strict: Sequence[Relation]) -> Iterator[tuple[TableName, int]]:
-        """Rows that fall one after the other along a cycle, all at once: a chain would take as many rounds."""
-        inside = [r for r in strict if r.key.parent in component.tables and r.reachable]
+        """Rows that fall one after the other along a cycle, all at once: a chain would take as many rounds.
+
+        Where a reference means several rows, it does not fall with one of them: those chains take their rounds.
+        """
+        inside = [r for r in strict if r.key.parent in component.tables and r.reachable and self.plan.means_one(r)]
         tags = {
             tag: self._columns(table, self._node_key(table, inside))
             for tag, table in enumerate(component.tables)
@@ -228,14 +229,26 @@ class Integrity:
     ) -> Iterator[tuple[TableName, Moved]]:
         parent = self.plan.schema[relation.key.parent]
         for page in self.missing(relation):
-            rows, many = self._by_key(relation.key, page), self._means_many(relation)
-            if not climbs and not many:
+            rows = self._by_key(relation.key, page)
+            if self._means_many(relation):
+                yield parent.name, self._fetch_groups(relation.key, page)
+            elif not climbs:
                 yield parent.name, self.target.load(self.source, rows, parent)
-            elif many or self.banned or len(climbs) > self.source.most_members:
-                known_by = self._told_apart(relation.key.parent, relation.key.parent_columns)
-                yield parent.name, self.target.load_missing(self.source, rows, parent, known_by)
+            elif self.banned or len(climbs) > self.source.most_members:
+                yield parent.name, self.target.load_missing(self.source, rows, parent, relation.key.parent_columns)
             else:
                 yield from self._fetch_upwards(component, relation.key, page, climbs)
+
+    def _fetch_groups(self, key: ForeignKey, page: list[tuple[str, ...]]) -> Moved:
+        """All rows with these values. Where they cannot be told apart, those already here make way for all."""
+        parent, rows = self.plan.schema[key.parent], self._by_key(key, page)
+        if parent.identity:
+            return self.target.load_missing(self.source, rows, parent, parent.identity)
+        columns, here = self._columns(key.parent, key.parent_columns), self.here[key.parent]
+        wanted = self.target.keep("subset_groups", columns, [page])
+        same = [here.c[c.name] == wanted.c[c.name] for c in columns]
+        gone = self.target.delete(key.parent, [sql.exists(wanted, same, here)])
+        return self.target.load(self.source, rows, parent) + Moved(-gone)
 
     def _by_key(self, key: ForeignKey, page: list[tuple[str, ...]]) -> sa.Select[Any]:
         """SELECT the parent's rows with these key values, on the source."""

@@ -115,6 +115,11 @@ class Plan:
         whole = self.rule(parent) is Rule.WHOLE and parent not in self._losing
         return relation.policy is Policy.INCLUDE and not whole and relation.key.child in self._holding
 
+    def means_one(self, relation: Relation) -> bool:
+        """Whether a reference means a single row: MySQL and MariaDB let keys reference columns that are not unique."""
+        key = relation.key
+        return key.parent not in self.schema or self.schema[key.parent].tells_apart(key.parent_columns)
+
     @cached_property
     def _holding(self) -> frozenset[TableName]:
         """The tables that can hold a row: those with rows of their own, and whatever they reference, upwards."""
@@ -265,7 +270,22 @@ def build(spec: Spec, schema: Schema) -> Plan:
     plan = Plan(spec, schema, tables, used if integrity else (), condensed)
     if not plan.extracts:
         raise RequestError(Fault("nothing would be copied", "filters", 'Give a filter, or others="whole".'))
+    RequestError.raise_for(_unclear_bans(plan))
     return plan
+
+
+def _unclear_bans(plan: Plan) -> list[Fault]:
+    """Bans go from row to row, and a reference that means several rows holds as long as one of them is kept."""
+    return [
+        Fault(
+            "references columns that are not unique, which cannot be combined with policies that fetch a row and may "
+            "leave it out again",
+            f"foreign key {r.key.label}",
+            "Use the same policy for all foreign keys, or null in place of drop.",
+        )
+        for r in plan.relations
+        if plan.may_ban and not plan.means_one(r) and plan.rule(r.key.child) is not Rule.SKIP
+    ]
 
 
 def _resolved(schema: Schema, asked: Mapping[str, Any], setting: str) -> tuple[dict[TableName, Any], list[Fault]]:

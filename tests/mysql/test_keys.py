@@ -8,6 +8,7 @@ import pytest
 
 from airflow_subset_provider.core import engines, exact
 from airflow_subset_provider.core import plan as planning
+from airflow_subset_provider.core.errors import RequestError
 from airflow_subset_provider.core.run import reflect
 from airflow_subset_provider.core.spec import Spec
 from tests.mysql.conftest import Pair
@@ -81,6 +82,44 @@ def test_a_cycle_through_a_column_that_is_not_unique(pair: Pair) -> None:
     assert pair.target.run("SELECT id FROM part ORDER BY id") == ((1,), (2,), (8,))
     assert kept(pair, filters={"part": "id IN (5, 6)"}) == {"part": 6}
     assert pair.target.run("SELECT id FROM part ORDER BY id") == ((1,), (2,), (3,), (4,), (5,), (6,))
+
+
+def test_a_row_falls_with_the_last_row_of_the_value_it_references(pair: Pair) -> None:
+    pair.source.run(
+        *groups_let_in(pair),
+        "CREATE TABLE part (id INT PRIMARY KEY, kind INT, up INT, KEY (kind), FOREIGN KEY (up) REFERENCES part (kind))",
+        # 3 and 4 stand on 1 and 2; 5 on 3 and 4; 6 on 1 alone.
+        "INSERT INTO part VALUES (1, 10, NULL), (2, 10, NULL), (3, 20, 10), (4, 20, 10), (5, 30, 20), (7, 40, NULL)",
+        "INSERT INTO part VALUES (6, 50, 40)",
+    )
+    assert kept(pair, filters={"part": "id > 1"}, references="drop") == {"part": 6}
+    assert kept(pair, filters={"part": "id NOT IN (1, 2, 7)"}, references="drop") == {"part": 0}
+
+
+def test_rows_of_one_value_that_cannot_be_told_apart(pair: Pair) -> None:
+    """A table without a key may hold a row twice; one of a value's rows is here by the filter."""
+    pair.source.run(
+        *groups_let_in(pair),
+        "CREATE TABLE term (code INT, category INT, KEY (code))",
+        "CREATE TABLE request (id INT PRIMARY KEY, code INT, FOREIGN KEY (code) REFERENCES term (code))",
+        "INSERT INTO term VALUES (1, 1), (1, 2), (1, 2), (2, 2), (3, 1)",
+        "INSERT INTO request VALUES (1, 1), (2, 2), (3, 3)",
+    )
+    relations = {"request.code": {"follow": False}}
+    request = {"filters": {"term": "category = 1", "request": "id = 1"}, "relations": relations}
+    assert kept(pair, **request) == {"request": 1, "term": 4}
+    assert pair.target.run("SELECT * FROM term ORDER BY 1, 2") == ((1, 1), (1, 2), (1, 2), (3, 1))
+
+
+def test_rows_that_may_be_banned_are_refused(groups: Pair) -> None:
+    """A row that is fetched and must go again: whether its value's other rows can stay would have to be asked anew."""
+    request = {
+        "filters": {"request": "id = 1"},
+        "others": "referenced",
+        "relations": {"term.category": {"to": "branch.id", "references": "drop"}},
+    }
+    with pytest.raises(RequestError, match=r"request\(code\) -> .*term: references columns that are not unique"):
+        kept(groups, **request)
 
 
 SPELLINGS = ("Straße", "Zoë", "plain")

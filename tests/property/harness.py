@@ -55,7 +55,7 @@ class Pair:
     def expected(self, example: Example) -> oracle.Subset:
         schema = example.model.schema(example.dialect)
         rows = {table.name: list(read(self.source, table, example.dialect)) for table in example.model.tables}
-        return oracle.subset(schema, example.spec, rows, self._answers(example, schema, rows))
+        return oracle.subset(schema, example.spec, rows, self._answers(example, schema, rows), _matches(example, rows))
 
     def check(self, example: Example) -> oracle.Subset:
         """Run the engine and compare; AssertionError says which table differs and how."""
@@ -134,6 +134,25 @@ class Pair:
             if key.validated:
                 dangling = self.target.execute(dangling_query(key, example.dialect)).fetchall()  # type: ignore[arg-type]
                 assert not dangling, f"{key.label} dangles: {dangling}"
+
+
+def _matches(example: Example, rows: oracle.Rows) -> oracle.Matches:
+    """Which values of a foreign key and of what it references are the same, spelled alike or not."""
+    kinds = {table.name: {c.name: c.kind for c in table.columns.values()} for table in example.model.tables}
+
+    def values(table: TableName, columns: tuple[str, ...]) -> dict[tuple[Any, ...], set[tuple[Any, ...]]]:
+        found: dict[tuple[Any, ...], set[tuple[Any, ...]]] = {}
+        for row in rows[table]:
+            folded = tuple(example.dialect.folded(kinds[table][c], row[c]) for c in columns)
+            found.setdefault(folded, set()).add(tuple(row[c] for c in columns))
+        return found
+
+    def matches(key: ForeignKey) -> dict[tuple[Any, ...], set[tuple[Any, ...]]]:
+        referenced = values(key.parent, key.parent_columns)
+        referencing = values(key.child, key.columns)
+        return {value: referenced.get(same, set()) for same, spelled in referencing.items() for value in spelled}
+
+    return matches
 
 
 def _endpoint(params: Mapping[str, Any], label: str) -> Endpoint:
@@ -227,8 +246,12 @@ def _schema_features(example: Example) -> Iterator[str]:
             yield f"key: {key.mode}"
         if len(key.columns) > 1:
             yield "key: composite"
-        if key.parent_columns != key.parent.primary:
+        if key.parent_columns not in key.parent.keys:
+            yield "key: to columns that are not unique"
+        elif key.parent_columns != key.parent.primary:
             yield "key: to a unique key"
+        if any(key.child.columns[c].kind == "word" for c in key.columns):
+            yield "key: spelled in several ways"
         if key.child is key.parent:
             yield "cycle: self-reference"
         siblings = [other for other in keys if other is not key and other.child is key.child]

@@ -8,8 +8,9 @@ NULLs. What differs between servers (quoting, types, how a database is emptied) 
 
 from __future__ import annotations
 
+import unicodedata
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -20,10 +21,12 @@ from airflow_subset_provider.core.spec import Spec
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
-KINDS = ("int", "text", "uuid", "bigint")
+KINDS = ("int", "text", "word", "uuid", "bigint")
 ROW_COUNTS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 6, 7, 8, 7, 8)
 # What a text key may hold and still be told apart under every collation.
 TEXTS = ("a", "b'", "c%s", "d:e", 'f"', "g\\", "h i", "ä", "é\t", "j")
+# What a key may hold that is compared without regard to case and accents.
+WORDS = ("ab", "Bé", "c D", "é'")
 
 
 class Dialect:
@@ -32,8 +35,15 @@ class Dialect:
     name = "postgresql"
     schema = "public"
     other_schema = "other"
-    types: ClassVar = {"int": "integer", "bigint": "bigint", "text": "text", "uuid": "uuid"}
+    types: ClassVar = {
+        "int": "integer",
+        "bigint": "bigint",
+        "text": "text",
+        "uuid": "uuid",
+        "word": "text COLLATE public.words",
+    }
     can_leave_unvalidated = True
+    can_reference_groups = False  # columns that are not unique
 
     def quote(self, name: str) -> str:
         return '"' + name.replace('"', '""') + '"'
@@ -49,13 +59,24 @@ class Dialect:
             return "NULL"
         return str(value) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
 
+    def spellings(self, word: str) -> list[str]:
+        """Texts that the server holds equal to this one."""
+        return [word, word.upper(), word.replace("é", "e")]
+
+    def folded(self, kind: str, value: Any) -> Any:
+        """What is the same for values of that kind that the server holds equal."""
+        if kind != "word" or value is None:
+            return value
+        return "".join(c for c in unicodedata.normalize("NFD", value.casefold()) if not unicodedata.combining(c))
+
     def empty(self) -> str:
         """Remove whatever an earlier example or the engine left behind."""
         return (
             "SET client_min_messages = warning; DO $$ DECLARE s text; BEGIN FOR s IN SELECT nspname FROM pg_namespace "
             "WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' "
             "LOOP EXECUTE format('DROP SCHEMA %I CASCADE', s); END LOOP; END $$; "
-            f"CREATE SCHEMA {self.schema}; CREATE SCHEMA {self.other_schema}"
+            f"CREATE SCHEMA {self.schema}; CREATE SCHEMA {self.other_schema}; "
+            "CREATE COLLATION public.words (provider = icu, locale = 'und-u-ks-level1', deterministic = false)"
         )
 
 
@@ -71,12 +92,16 @@ class ColumnModel:
 
 @dataclass(eq=False)
 class TableModel:
-    """A table with its rows. The keys are column tuples; `primary` is one of them or None."""
+    """A table with its rows. The keys are column tuples; `primary` is one of them or None.
+
+    `groups` are columns that can be referenced, too, but have an index only: several rows may have the same values.
+    """
 
     name: TableName
     columns: dict[str, ColumnModel] = field(default_factory=dict)
     primary: tuple[str, ...] | None = None
     uniques: list[tuple[str, ...]] = field(default_factory=list)
+    groups: list[tuple[str, ...]] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -186,6 +211,7 @@ def _create(table: TableModel, dialect: Dialect) -> str:
     ]
     lines += [f"PRIMARY KEY ({dialect.columns(table.primary)})"] if table.primary else []
     lines += [f"UNIQUE ({dialect.columns(columns)})" for columns in table.uniques]
+    lines += [f"KEY ({dialect.columns(columns)})" for columns in table.groups]
     return f"CREATE TABLE {dialect.table(table.name)} ({', '.join(lines)})"
 
 
@@ -207,8 +233,9 @@ def value(kind: str, number: int) -> Any:
     """The value of that number; different numbers give different values."""
     if kind == "uuid":
         return uuid.UUID(int=number)
-    if kind == "text":
-        return TEXTS[number] if number < len(TEXTS) else f"x{number}"
+    if kind in ("text", "word"):
+        texts = TEXTS if kind == "text" else WORDS
+        return texts[number] if number < len(texts) else f"x{number}"
     return number
 
 
@@ -235,6 +262,8 @@ class _Builder:
         for number in range(self.draw(st.integers(1, 8))):
             table = TableModel(TableName(self.dialect.schema, pattern.format(number)))
             self._add_keys(table)
+            if self.dialect.can_reference_groups:
+                self._add_groups(table)
             table.add("v", "int")
             self.tables.append(table)
             for key in self._key_that_is_foreign(table):
@@ -250,10 +279,10 @@ class _Builder:
     def _add_keys(self, table: TableModel) -> None:
         style = self.draw(st.sampled_from(["id", "id", "id", "id", "composite", "composite", "none"]))
         if style == "id":
-            kind = self.draw(st.sampled_from(KINDS[:3]))
+            kind = self.draw(st.sampled_from(KINDS[:4]))
             table.primary = (table.add("id", kind, not_null=True),)
         elif style == "composite":
-            kind = self.draw(st.sampled_from(KINDS[:2]))
+            kind = self.draw(st.sampled_from(KINDS[:3]))
             table.primary = (table.add("k1", "int", not_null=True), table.add("k2", kind, not_null=True))
         extra = self.draw(st.sampled_from(["none", "none", "none", "one", "two"]))
         not_null = self.draw(st.booleans())
@@ -266,6 +295,14 @@ class _Builder:
                 table.add("u2", "int", not_null=self.draw(st.booleans())),
             )
             table.uniques.append(columns)
+
+    def _add_groups(self, table: TableModel) -> None:
+        """A column of its own, or the first of a key of two."""
+        style = self.draw(st.sampled_from(["none", "none", "own", "first of a key"]))
+        if style == "own":
+            table.groups.append((table.add("g", self.draw(st.sampled_from(KINDS[:3]))),))
+        elif style != "none":
+            table.groups += [key[:1] for key in table.keys if len(key) > 1]
 
     def _key_that_is_foreign(self, table: TableModel) -> Iterator[KeyModel]:
         """Now and then the primary key, or a nullable unique key, is itself a foreign key to an earlier table."""
@@ -300,11 +337,21 @@ class _Builder:
             for name in sorted(table.key_columns & {"u", "u1", "u2", "pn"}):
                 if not table.columns[name].wants_not_null and _chance(self.draw, 3):
                     row[name] = None
-            values = {key: tuple(row[c] for c in key) for key in table.keys}
+            if "g" in table.columns:
+                kind = table.columns["g"].kind
+                row["g"] = self._spelled(kind, self.draw(st.sampled_from([value(kind, n) for n in range(3)] + [None])))
+            values = {key: self._folded(table, key, row) for key in table.keys}
             if all(None in values[key] or values[key] not in seen[key] for key in table.keys):
                 table.rows.append(row)
                 for key, taken in values.items():
                     seen[key].add(taken)
+
+    def _folded(self, table: TableModel, columns: Sequence[str], row: Mapping[str, Any]) -> tuple[Any, ...]:
+        return tuple(self.dialect.folded(table.columns[c].kind, row[c]) for c in columns)
+
+    def _spelled(self, kind: str, value: Any) -> Any:
+        """The value, or another that the server holds equal."""
+        return self.draw(st.sampled_from(self.dialect.spellings(value))) if kind == "word" and value else value
 
     def _plain_value(self) -> int | None:
         number = self.draw(st.integers(0, 4))
@@ -315,7 +362,10 @@ class _Builder:
         if not key.child.columns[key.columns[0]].wants_not_null:
             choices = [(None,) * len(key.columns), *choices]
         if choices:
-            row.update(zip(key.columns, self.draw(st.sampled_from(choices)), strict=True))
+            chosen = self.draw(st.sampled_from(choices))
+            row.update(
+                (c, self._spelled(key.child.columns[c].kind, v)) for c, v in zip(key.columns, chosen, strict=True)
+            )
         return bool(choices)
 
     def _add_foreign_key(self, table: TableModel) -> None:
@@ -329,7 +379,8 @@ class _Builder:
             if mode == "unvalidated" and not self.dialect.can_leave_unvalidated:
                 mode = "virtual"
             parent = self.draw(st.sampled_from(parents))
-            key = self._new_key(table, parent, self.draw(st.sampled_from(parent.keys)), mode)
+            referenced = parent.keys + (parent.groups if mode == "declared" else [])
+            key = self._new_key(table, parent, self.draw(st.sampled_from(referenced)), mode)
             self._fill_foreign_key(key)
 
     def _outside(self) -> TableModel:
@@ -366,14 +417,15 @@ class _Builder:
         choices = key.parent.values_of(key.parent_columns)
         for row in key.child.rows:
             free = [c for c in key.columns if c not in row]
-            fixed = {c: row[c] for c in key.columns if c in row}
+            fixed = [c for c in key.columns if c in row]
             fitting = [
                 chosen
                 for chosen in choices
-                if all(fixed.get(c, v) == v for c, v in zip(key.columns, chosen, strict=True))
+                for wanted in [dict(zip(key.columns, chosen, strict=True))]
+                if self._folded(key.child, fixed, wanted) == self._folded(key.child, fixed, row)
             ]
             row.update(self._draw_reference(key, free, fitting))
-            if not free and not fitting and None not in fixed.values():
+            if not free and not fitting and None not in [row[c] for c in fixed]:
                 row[next(c for c in key.columns if c not in key.child.key_columns)] = None
 
     def _draw_reference(self, key: KeyModel, free: list[str], fitting: list[tuple[Any, ...]]) -> dict[str, Any]:
@@ -390,8 +442,8 @@ class _Builder:
         if len(free) > 1 and not columns[free[0]].wants_not_null:
             options += [option | {free[0]: None} for option in options[1:2]]
             options += [option | {free[-1]: None} for option in options[1:2]]
-        chosen: dict[str, Any] = self.draw(st.sampled_from(options))
-        return chosen
+        chosen = self.draw(st.sampled_from(options))
+        return {c: self._spelled(columns[c].kind, v) for c, v in chosen.items()}
 
     def _add_polymorphic_key(self, table: TableModel) -> None:
         """A type column and two parents whose keys are of one type."""
@@ -411,7 +463,7 @@ class _Builder:
         targets = [None, *(v for parent, key in branches.values() for (v,) in parent.values_of(key))]
         for row in table.rows:
             row[type_column] = self.draw(st.sampled_from([*values, None]))
-            row[column] = self.draw(st.sampled_from(targets))
+            row[column] = self._spelled(kind, self.draw(st.sampled_from(targets)))
 
     def _repeat_rows(self) -> None:
         """Tables without any key may hold the same row twice."""

@@ -13,10 +13,11 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, assume, event, given, settings
 
 from airflow_subset_provider.core import select
 from airflow_subset_provider.core.engines.mysql.session import MySqlFlavour
+from airflow_subset_provider.core.errors import RequestError
 from sandbox.mysql_family import MySqlFamilyEndpoint
 from sandbox.postgresql import PostgresEndpoint
 from tests.databases import CreateDatabase
@@ -113,7 +114,11 @@ def hold_to_oracle(court: Court, count: int, record_property: RecordProperty) ->
     )
     @given(examples(court.dialect))
     def check(example: Example) -> None:
-        expected = court.pair.check(example)
+        try:
+            expected = court.pair.check(example)
+        except RequestError as error:
+            assume("references columns that are not unique" not in str(error))
+            raise
         coverage.add(example, expected)
         event(f"kept {'something' if any(expected.kept.values()) else 'nothing'}")
 
