@@ -75,6 +75,7 @@ class Pair:
         assert not differences, "\n".join([*differences, f"rules: {rules_of(expected)}"])
         self._check_outside(example)
         self._check_constraints(example)
+        self._check_indexes(example)
         return expected
 
     def _answers(self, example: Example, schema: Schema, rows: oracle.Rows) -> dict[TableName, set[int]]:
@@ -134,6 +135,18 @@ class Pair:
             if key.validated:
                 dangling = self.target.execute(dangling_query(key, example.dialect)).fetchall()  # type: ignore[arg-type]
                 assert not dangling, f"{key.label} dangles: {dangling}"
+
+    def _check_indexes(self, example: Example) -> None:
+        """All are there again, whether they were dropped for the load or not."""
+        for table in example.model.tables:
+            before, after = (indexes(end, table.name, example.dialect) for end in (self.source, self.target))
+            assert after == before, f"indexes of {table.name} differ: {before ^ after}"
+
+
+def indexes(connection: Connection, table: TableName, dialect: Dialect) -> set[tuple[Any, ...]]:
+    """Name, uniqueness and column of all columns of all indexes."""
+    query = dialect.indexes.format(schema=dialect.literal(table.schema), table=dialect.literal(table.name))
+    return set(connection.execute(query).fetchall())  # type: ignore[arg-type]
 
 
 def _matches(example: Example, rows: oracle.Rows) -> oracle.Matches:

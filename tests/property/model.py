@@ -44,6 +44,12 @@ class Dialect:
     }
     can_leave_unvalidated = True
     can_reference_groups = False  # columns that are not unique
+    indexes = (
+        "SELECT i.relname, x.indisunique, a.attname, x.indisvalid FROM pg_index x "
+        "JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class c ON c.oid = x.indrelid "
+        "JOIN pg_attribute a ON a.attrelid = i.oid "
+        "WHERE c.relnamespace::regnamespace::text = {schema} AND c.relname = {table}"
+    )
 
     def quote(self, name: str) -> str:
         return '"' + name.replace('"', '""') + '"'
@@ -95,6 +101,7 @@ class TableModel:
     """A table with its rows. The keys are column tuples; `primary` is one of them or None.
 
     `groups` are columns that can be referenced, too, but have an index only: several rows may have the same values.
+    With `indexed`, there is an index that no key needs.
     """
 
     name: TableName
@@ -103,6 +110,7 @@ class TableModel:
     uniques: list[tuple[str, ...]] = field(default_factory=list)
     groups: list[tuple[str, ...]] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
+    indexed: bool = False
 
     @property
     def keys(self) -> list[tuple[str, ...]]:
@@ -188,6 +196,9 @@ class Model:
         """CREATE TABLE, INSERT, ALTER TABLE ADD FOREIGN KEY, in that order."""
         for table in self.all_tables:
             yield _create(table, dialect)
+            if table.indexed:
+                name = dialect.quote(f"{table.name.name}_v")
+                yield f"CREATE INDEX {name} ON {dialect.table(table.name)} ({dialect.columns(['v'])})"
             if rows and table.rows:
                 yield _insert(table, dialect)
         for key in self.keys:
@@ -265,6 +276,7 @@ class _Builder:
             if self.dialect.can_reference_groups:
                 self._add_groups(table)
             table.add("v", "int")
+            table.indexed = self.draw(st.booleans())
             self.tables.append(table)
             for key in self._key_that_is_foreign(table):
                 self.keys.append(key)

@@ -29,6 +29,10 @@ class MySqlDialect(Dialect):
     }
     can_leave_unvalidated = False
     can_reference_groups = True
+    indexes = (
+        "SELECT INDEX_NAME, NON_UNIQUE, SEQ_IN_INDEX, COLUMN_NAME FROM information_schema.STATISTICS "
+        "WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = {table}"
+    )
 
     def __init__(self, schema: str) -> None:
         self.schema, self.other_schema = schema, f"{schema}_other"

@@ -11,11 +11,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 
-from airflow_subset_provider.core import select
+from airflow_subset_provider.core import indexes, select
+from airflow_subset_provider.core.engines.base import Suspended
 from airflow_subset_provider.core.engines.mysql.session import MySqlFlavour
 from airflow_subset_provider.core.errors import RequestError
 from sandbox.mysql_family import MySqlFamilyEndpoint
@@ -94,6 +96,22 @@ def test_engine_equals_oracle_by_descent(
     monkeypatch.setattr(select, "MOST_EXPANSIONS", -1)
     monkeypatch.setattr(select.Extract, "shared", frozenset(["all"]))
     hold_to_oracle(court, 30, record_property)
+
+
+def test_engine_equals_oracle_with_indexes_built_afterwards(
+    court: Court, record_property: RecordProperty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every table taken for a large one."""
+    dropped, postponed = [], indexes.postponed
+
+    def noting(*args: Any) -> list[Suspended]:
+        dropped.extend(found := postponed(*args))
+        return found
+
+    monkeypatch.setattr(indexes, "LARGE", -1)
+    monkeypatch.setattr(indexes, "postponed", noting)
+    hold_to_oracle(court, 20, record_property)
+    assert dropped
 
 
 @pytest.mark.long
