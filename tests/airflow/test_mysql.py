@@ -119,6 +119,7 @@ def _shop_of(server: MySqlFamilyEndpoint) -> str:
     if server.port not in _built:
         server.drop_database(name)
         database.build(server, name)
+        server.run_script(name, f"ANALYZE TABLE {', '.join(f'`{table}`' for table in database.TABLES)}")  # else guessed
         _built[server.port] = name
     return name
 

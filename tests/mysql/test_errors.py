@@ -126,6 +126,29 @@ def test_a_user_who_may_not_write(shop: Pair, limited_user: Callable[..., dict[s
         shop.subset(filters={"customer": "id = 1"})
 
 
+COUNTED = "CREATE TABLE counted (id INT AUTO_INCREMENT PRIMARY KEY)"
+RIGHTS = "SELECT, INSERT, UPDATE, DELETE, DROP, CREATE, CREATE TEMPORARY TABLES{} ON `{}`.*"
+
+
+@pytest.mark.parametrize(("given", "lacking"), [(", ALTER", "TRIGGER"), (", TRIGGER", "ALTER")])
+def test_a_right_that_is_needed_at_the_end(
+    given: str, lacking: str, shop: Pair, limited_user: Callable[..., dict[str, Any]]
+) -> None:
+    """Without TRIGGER, MySQL hides triggers that would fire; without ALTER, AUTO_INCREMENT stays behind."""
+    shop.both(COUNTED)
+    shop.source.run("INSERT INTO counted VALUES (5)")
+    shop.target.run(*SHOP[:2], "INSERT INTO counted VALUES (77)")
+    shop.target.run("CREATE TRIGGER spy BEFORE INSERT ON counted FOR EACH ROW SET @fired = 1")
+    shop.target.user = limited_user(RIGHTS.format(given, shop.target.name))
+    with pytest.raises(TargetError, match=f"GRANT {lacking} ON .*counted") as refused:
+        shop.subset(filters={"customer": "id = 1"})
+    assert all(f"GRANT {lacking}" in fault.do for fault in refused.value.faults)
+    assert shop.target.run("SELECT id FROM counted") == ((77,),)
+    shop.target.user = {}
+    assert shop.target.run("SHOW TABLES") == (("counted",), ("customer",), ("orders",))
+    assert shop.target.run("SHOW TRIGGERS")[0][0] == "spy"
+
+
 def test_a_user_with_rights_on_the_target_database_alone(
     shop: Pair, limited_user: Callable[..., dict[str, Any]]
 ) -> None:

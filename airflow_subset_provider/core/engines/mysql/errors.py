@@ -59,6 +59,8 @@ RETRYABLE = frozenset(
         4031,  # disconnected for inactivity
     }
 )
+# The servers answer so whatever it was that was wrong.
+ADVICE = {1045: "Check user and password, from which hosts the account may come, and whether it asks for TLS (`ssl`)."}
 # MySQL puts values into its messages: "Duplicate entry 'x' for key", "Incorrect date value: 'x' for column".
 _VALUE = re.compile(r"\b(entry|value|string)\b(:?) ?(?:'.*'|\".*\")(?= for | at |\Z)", re.DOTALL | re.IGNORECASE)
 
@@ -90,7 +92,7 @@ def translated(label: str) -> Iterator[None]:
 def as_subset_error(error: BaseException, label: str) -> SubsetError:
     """The same error as one of this package's."""
     code = code_of(error)
-    fault = Fault(f"{words_of(error)} (error {code})" if code else words_of(error), label)
+    fault = Fault(f"{words_of(error)} (error {code})" if code else words_of(error), label, ADVICE.get(code, ""))
     if code in UNUSABLE:
         return EndpointError(fault)
     # (0, '') is what mysqlclient raises on a connection that was closed under it.

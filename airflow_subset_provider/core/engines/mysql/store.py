@@ -50,6 +50,7 @@ class MySqlStore(MySqlSession, Store):
     """A writing session, as far as it is about rows."""
 
     _schemas: tuple[str, ...] = ()
+    _small = False
 
     def __init__(self, endpoint: Endpoint, purpose: str) -> None:
         """Connect; `tables` is set by `use`."""
@@ -65,15 +66,19 @@ class MySqlStore(MySqlSession, Store):
     # -- where things are
 
     def use(self, schema: Schema) -> None:
-        """The one database in scope goes into the connection's own, whatever its name; several keep their names."""
+        """The one database in scope goes into the connection's own, whatever its name; several keep their names.
+
+        A server may keep all names in small letters (`lower_case_table_names`, MySQL manual 11.2.3).
+        """
+        self._small = self.value("SELECT @@lower_case_table_names") == 1
         self.tables = Tables(schema, self.located)
         self._schemas = schema.schemas
 
     def located(self, table: TableName) -> TableName:
         """The table's name on this side."""
         if len(self._schemas) == 1 and table.schema == self._schemas[0]:
-            return TableName(self.default_schemas[0], table.name)
-        return table
+            table = TableName(self.default_schemas[0], table.name)
+        return TableName(table.schema.lower(), table.name.lower()) if self._small else table
 
     def _named(self, table: TableName) -> str:
         return self.quote(*self.located(table))

@@ -10,20 +10,21 @@ import hashlib
 import json
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 
 import MySQLdb
 
 from airflow_subset_provider.core.engines.base import INDEX, Endpoint, Source, Suspended, Target
-from airflow_subset_provider.core.engines.mysql import fit, indexes, triggers
+from airflow_subset_provider.core.engines.mysql import fit, indexes, making, names, triggers
 from airflow_subset_provider.core.engines.mysql.catalog import STATE_PREFIX
 from airflow_subset_provider.core.engines.mysql.errors import DENIED, code_of, words_of
 from airflow_subset_provider.core.engines.mysql.store import MySqlStore, groups
 from airflow_subset_provider.core.engines.mysql.triggers import Trigger
-from airflow_subset_provider.core.errors import EndpointError, Fault, LockedError, SubsetError, TargetError
-from airflow_subset_provider.core.schema import ForeignKey, Schema, Table, TableName
+from airflow_subset_provider.core.errors import EndpointError, Fault, LockedError
+from airflow_subset_provider.core.schema import Schema, Table, TableName
 
+UNMAKEABLE = "the target's triggers could not be put back after the copy"
 TOGETHER = 50  # tables asked about in one statement
 # For tables that were made under other settings: rows that may outgrow a page, references to columns that are not
 # unique (refused by MySQL 8.4 and later, even with foreign_key_checks = 0). The first takes a right on MySQL.
@@ -63,14 +64,11 @@ class MySqlTarget(MySqlStore, Target):
     def reflect(self, schemas: Sequence[str]) -> Schema:
         """Under the names that the source has."""
         here = {self.located(TableName(s, "")).schema: s for s in schemas}
-        found = super().reflect(list(here))
+        return names.respelled(super().reflect(list(here)), sorted(schemas), here, self._known())
 
-        def there(name: TableName) -> TableName:
-            return TableName(here.get(name.schema, name.schema), name.name)
-
-        tables = tuple(_renamed(t, there(t.name)) for t in found.tables)
-        keys = tuple(_moved(k, there(k.child), there(k.parent)) for k in found.foreign_keys)
-        return Schema(found.dialect, tuple(sorted(schemas)), tables, keys, found.server)
+    def _known(self) -> dict[TableName, Table]:
+        """The source's tables by their names on this side."""
+        return {self.located(table.name): table for table in self.tables.schema.tables}
 
     def _in_scope(self) -> str:
         return ", ".join(self.literal(self.located(TableName(s, "")).schema) for s in self._schemas)
@@ -110,7 +108,7 @@ class MySqlTarget(MySqlStore, Target):
 
     def unwritable(self, tables: Sequence[Table]) -> list[Fault]:
         """Let the server prepare what a run will do; that checks the rights and does nothing."""
-        faults = []
+        faults = list(self._one_here())
         wanted = [("CREATE", f"CREATE TABLE {self.quote(self.default_schemas[0], f'{STATE_PREFIX}probe')} (a INT)")]
         wanted += [("CREATE TEMPORARY TABLES", "CREATE TEMPORARY TABLE subset_probe (a INT)")]
         for table in tables:
@@ -119,18 +117,41 @@ class MySqlTarget(MySqlStore, Target):
             wanted.append((f"DELETE ON {name}", f"DELETE FROM {name}"))
             wanted.append((f"SELECT, UPDATE ON {name}", f"UPDATE {name} SET {column} = {column}"))
         for right, statement in wanted:
-            error = self._refused(statement)
-            if error is not None and code_of(error) in DENIED:
-                faults.append(Fault(words_of(error), self.label, f"GRANT {right} to this user."))
-        return faults
+            faults += _denied(self._refused(statement), right, self.label)
+        return [*faults, *self._unalterable([table.name for table in tables])]
 
-    def _refused(self, statement: str) -> MySQLdb.Error | None:
+    def _one_here(self) -> Iterator[Fault]:
+        """Tables of the source that a server of small letters does not tell apart."""
+        known = self._known()
+        for table in self.tables.schema.tables:
+            other = known[self.located(table.name)].name
+            if other != table.name:
+                yield Fault(f"{table.name} and {other} are one table here", self.label, "Use a server that heeds case.")
+
+    def _unalterable(self, tables: Sequence[TableName]) -> Iterator[Fault]:
+        """Rights that a PREPARE does not check: the statements themselves are asked, and do nothing.
+
+        A trigger that this user has no right to see would fire during the load (MySQL manual 28.3.45). One that sets a
+        column that is not there is refused for that, after the rights have been looked at.
+        """
+        counting = {table for table, *_ in self._counters()}
+        for table in map(self.located, tables):
+            name, probe = self.quote(*table), self.quote(table.schema, f"{STATE_PREFIX}probe")
+            trigger = f"CREATE TRIGGER {probe} BEFORE INSERT ON {name} FOR EACH ROW SET NEW.{STATE_PREFIX}probe = 1"
+            yield from _denied(self._error_of(trigger), f"TRIGGER ON {name}", self.label)
+            if table in counting:
+                yield from _denied(self._error_of(f"ALTER TABLE {name}"), f"ALTER ON {name}", self.label)
+
+    def _error_of(self, statement: str) -> MySQLdb.Error | None:
         try:
-            self.run(f"PREPARE subset_check FROM {self.literal(statement)}")
-            self.run("DEALLOCATE PREPARE subset_check")
+            self.run(statement)
         except MySQLdb.Error as error:
             return error
         return None
+
+    def _refused(self, statement: str) -> MySQLdb.Error | None:
+        refused = self._error_of(f"PREPARE subset_check FROM {self.literal(statement)}")
+        return refused or self._error_of("DEALLOCATE PREPARE subset_check")
 
     def outsiders(self, tables: Sequence[TableName]) -> list[Fault]:
         """Tables that hold rows and reference the copy without being in it."""
@@ -168,45 +189,8 @@ class MySqlTarget(MySqlStore, Target):
         Raises:
             TargetError: with all that this server does not take: the source may be of another kind or version.
         """
-        shape = json.loads(dump)
-        databases: list[str] = []
-        made: list[TableName] = []
-        refused: dict[str, list[str]] = {}
         self.wish(LENIENT)
-        try:
-            for schema, charset, collation in shape["databases"]:
-                with _collected(refused, f"database {schema}"):
-                    databases += self._make_database(self.located(TableName(schema, "")).schema, charset, collation)
-            TargetError.raise_for(_unmade(refused, self.label))
-            for schema, name, statement in shape["tables"]:
-                table = self.located(TableName(schema, name))
-                with _collected(refused, f"table {schema}.{name}"):
-                    self.execute(f"USE {self.quote(table.schema)}")
-                    self.execute(statement)
-                    made.append(table)
-            for schema, name, *trigger in shape["triggers"]:
-                table = self.located(TableName(schema, name))
-                with _collected(refused, f"trigger {schema}.{trigger[0]}") if table in made else nullcontext():
-                    triggers.make(self, table, Trigger(*trigger))
-            TargetError.raise_for(_unmade(refused, self.label))
-        except BaseException:
-            with suppress(Exception):
-                for table in made:
-                    self.execute(f"DROP TABLE {self.quote(*table)}")
-                for name in databases:
-                    self.execute(f"DROP DATABASE {self.quote(name)}")
-            raise
-        finally:
-            with suppress(Exception):
-                self.execute(f"USE {self.quote(self.default_schemas[0])}")
-
-    def _make_database(self, name: str, charset: str, collation: str) -> list[str]:
-        """Its name, unless it was there."""
-        there = self.rows(f"SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {self.literal(name)}")
-        if there:
-            return []
-        self.execute(f"CREATE DATABASE {self.quote(name)} CHARACTER SET {charset} COLLATE {collation}")
-        return [name]
+        making.create(self, dump)
 
     # -- before and after
 
@@ -254,7 +238,7 @@ class MySqlTarget(MySqlStore, Target):
                 triggers.make(self, probe, trigger)
         except EndpointError as error:
             raise EndpointError(
-                [Fault("the target's triggers could not be put back after the copy", self.label), *error.faults]
+                [Fault(UNMAKEABLE, self.label, "Give this user the rights, or drop the triggers."), *error.faults]
             ) from None
         finally:
             self.execute(f"DROP TABLE {self.quote(*probe)}")
@@ -314,11 +298,7 @@ class MySqlTarget(MySqlStore, Target):
     def reset_sequences(self, tables: Sequence[TableName]) -> int:
         """Every AUTO_INCREMENT to the number after the greatest value, where it is not there already."""
         wanted = {self.located(t) for t in tables}
-        counters = [
-            (TableName(s, t), column, number)
-            for s, t, column, number in self.rows(COUNTERS.format(schemas=self._in_scope()))
-            if TableName(s, t) in wanted
-        ]
+        counters = [counter for counter in self._counters() if counter[0] in wanted]
         for group in groups(counters, TOGETHER):
             greatest = " UNION ALL ".join(
                 f"SELECT {n}, COALESCE(MAX({self.quote(column)}), 0) FROM {self.quote(*table)}"
@@ -330,6 +310,11 @@ class MySqlTarget(MySqlStore, Target):
                 if number != int(float(value)) + 1:
                     self.execute(f"ALTER TABLE {self.quote(*table)} AUTO_INCREMENT = {max(0, int(float(value))) + 1}")
         return len(counters)
+
+    def _counters(self) -> list[tuple[TableName, str, int]]:
+        """Tables with their AUTO_INCREMENT columns, and where each stands."""
+        found = self.rows(COUNTERS.format(schemas=self._in_scope()))
+        return [(TableName(s, t), column, number) for s, t, column, number in found]
 
     def analyze(self, tables: Sequence[TableName]) -> None:
         """ANALYZE commits, so it waits for the end of a transaction under way."""
@@ -344,34 +329,11 @@ class MySqlTarget(MySqlStore, Target):
             self.rows(f"ANALYZE NO_WRITE_TO_BINLOG TABLE {', '.join(map(self._named, group))}")
 
 
-@contextmanager
-def _collected(refused: dict[str, list[str]], name: str) -> Iterator[None]:
-    """Note what the server refuses to make, by its words; go on unless a later try may succeed."""
-    try:
-        yield
-    except SubsetError as error:
-        if error.retryable or isinstance(error, EndpointError):
-            raise
-        refused.setdefault(error.faults[0].what, []).append(name)
-
-
-def _unmade(refused: Mapping[str, Sequence[str]], label: str) -> Iterator[Fault]:
-    for words, names in refused.items():
-        few = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        yield Fault(
-            f"cannot be made as in the source: {few}: {words}",
-            label,
-            "Make the tables in the target yourself, as this server takes them, and run without create_schema.",
-        )
-
-
 def _triggers(item: Suspended) -> list[Trigger]:
     return [Trigger(*trigger) for trigger in json.loads(item.definition)]
 
 
-def _renamed(table: Table, name: TableName) -> Table:
-    return Table(name, table.columns, table.keys, table.partitions, table.inherited, table.engine, table.rows)
-
-
-def _moved(key: ForeignKey, child: TableName, parent: TableName) -> ForeignKey:
-    return ForeignKey(key.name, child, key.columns, parent, key.parent_columns)
+def _denied(error: MySQLdb.Error | None, right: str, label: str) -> list[Fault]:
+    if error is None or code_of(error) not in DENIED:
+        return []
+    return [Fault(words_of(error), label, f"GRANT {right} to this user.")]

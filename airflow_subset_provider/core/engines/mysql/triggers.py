@@ -114,9 +114,9 @@ def _as_made(session: MySqlSession, schema: str, trigger: Trigger) -> Iterator[N
     home = session.database
     session.rows(f"USE {session.quote(schema)}")
     modes = ",".join(mode for mode in trigger.sql_mode.split(",") if mode not in session.server.modes_gone)
-    session.rows(
-        f"SET SESSION sql_mode = {session.literal(modes)}, collation_connection = {session.literal(trigger.collation)}"
-    )
+    session.rows(f"SET SESSION sql_mode = {session.literal(modes)}")
+    # Of its literals. The other kind of server, or an older one, may not know it; it keeps this session's then.
+    session.wish([f"collation_connection = {session.literal(trigger.collation)}"])
     try:
         yield
     finally:
