@@ -261,18 +261,18 @@ def test_no_password_anywhere(shop: Shop, dag_file: Write, capfd: pytest.Capture
 
 # -- interruptions
 
-SLOW = 'filters={"customer": "id = 7 AND pg_sleep(100) IS NOT NULL"}, others="skip"'
+SLOW = 'filters={"customer": "id = 7 AND pg_sleep(500) IS NOT NULL"}, others="skip"'
 ASLEEP = """
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND state = 'active' AND query LIKE 'COPY%pg_sleep%'"""
 
 
 def test_an_execution_timeout_stops_the_query(shop: Shop, dag_file: Write) -> None:
-    argument = "execution_timeout=__import__('datetime').timedelta(seconds=3)"
+    argument = "execution_timeout=__import__('datetime').timedelta(seconds=12)"  # of `prepare`, too
     started = time.monotonic()
     outcome = dag_file(COPY.format(f"{SLOW}, {argument}")).run()
     assert outcome.of_state("failed") == {"copy.tables.customer"}
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 250
     assert shop[0].value(ASLEEP) == 0
 
 
@@ -295,5 +295,5 @@ def test_killing_a_task_stops_the_query(shop: Shop, dag_file: Write) -> None:
     assert seen.is_set()
     assert outcome.of_state("failed") == {"copy.tables.customer"}
     assert outcome.tasks["copy.release"] == "success"
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 250
     assert shop[0].value(ASLEEP) == 0

@@ -273,8 +273,8 @@ def test_cancel_stops_the_statement(shop: Pair) -> None:
         threading.Timer(0.5, source.cancel).start()
         started = time.monotonic()
         with suppress(RetryableError):  # MariaDB: query interrupted; on MySQL SLEEP returns 1
-            source.rows("SELECT SLEEP(20)")
-        assert time.monotonic() - started < 10
+            source.rows("SELECT SLEEP(300)")
+        assert time.monotonic() - started < 120
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def server(request: pytest.FixtureRequest) -> Endpoint:
     return endpoint
 
 
-def until(condition: Callable[[], bool], seconds: float = 20) -> bool:
+def until(condition: Callable[[], bool], seconds: float = 120) -> bool:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

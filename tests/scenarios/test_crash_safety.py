@@ -157,11 +157,11 @@ def test_finish_that_dies_and_then_finds_a_seam(shop: Lab) -> None:
 
 
 CONNECT = {"postgresql": "psycopg", "mariadb": "MySQLdb", "mysql": "MySQLdb"}
-SLEEP = {"postgresql": "pg_sleep(60) IS NOT NULL", "mariadb": "SLEEP(60) = 0", "mysql": "SLEEP(60) = 0"}
+SLEEP = {"postgresql": "pg_sleep(300) IS NOT NULL", "mariadb": "SLEEP(300) = 0", "mysql": "SLEEP(300) = 0"}
 ASLEEP = {
     "postgresql": "SELECT pid FROM pg_stat_activity WHERE query LIKE 'COPY%pg_sleep%' AND datname = current_database() "
     "AND pid <> pg_backend_pid()",
-    "mariadb": "SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE '%SLEEP(60)%' AND ID <> CONNECTION_ID()",
+    "mariadb": "SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE '%SLEEP(300)%' AND ID <> CONNECTION_ID()",
 }
 ASLEEP["mysql"] = ASLEEP["mariadb"]
 
@@ -197,7 +197,7 @@ def test_a_process_that_is_killed(shop: Lab) -> None:
             shop.source.execute(f"KILL {sleeper}")
 
 
-def _await(happened: Callable[[], bool], seconds: float = 30) -> None:
+def _await(happened: Callable[[], bool], seconds: float = 240) -> None:
     until = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < until, "it did not happen"
@@ -338,7 +338,7 @@ def test_a_late_attempt_at_prepare_empties_nothing(shop: Lab) -> None:
     """Stopped between taking the lock and emptying the tables, it goes on when the next attempt has loaded rows."""
     late, run = shop.prepared(**REQUEST), shop.prepared(**REQUEST)
     with late.ends.both() as (source, target):
-        taken, suspended = late._claim(source, target, late.plan.schema, {})
+        taken, suspended, _ = late._claim(source, target, late.plan.schema, {})
         for do in steps(run)[:-1]:
             do()
         with pytest.raises(LockedError):

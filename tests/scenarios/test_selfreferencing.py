@@ -9,7 +9,9 @@ import pytest
 from tests.scenarios.kit import MakeLab
 
 DEPTH = 20_000
-SECONDS = 30  # a walk takes one; a round trip for every link would take minutes
+# A walk takes a second of the servers and little of this process. A round trip for every link takes this process more
+# than a millisecond each; a walk whose steps grow with its length takes the servers minutes.
+OWN_SECONDS, SECONDS = 15, 180
 
 SCHEMA = """
 CREATE TABLE area (id int PRIMARY KEY);
@@ -26,8 +28,9 @@ FROM generate_series(1, {DEPTH + 10}) n;
 
 @pytest.fixture(autouse=True)
 def _in_seconds():
-    started = time.monotonic()
+    started, own = time.monotonic(), time.process_time()
     yield
+    assert time.process_time() - own < OWN_SECONDS
     assert time.monotonic() - started < SECONDS
 
 
