@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from airflow_subset_provider.core import engines
 from airflow_subset_provider.core.repair import repair
 from airflow_subset_provider.core.run import Run, reflect
 from tests.scenarios.kit import MakeLab
@@ -66,6 +67,21 @@ def test_the_missing_schemas_are_made(schemas: tuple[str, ...], lab: MakeLab) ->
     assert db.target.ids() == {"order": [102], "Shop Floor.customer": [12], "crm.customer": [2]}
     db.run(schemas=schemas, filters={"crm.customer": "id = 1"}, create_schema=True)
     assert db.target.ids() == {"order": [101], "Shop Floor.customer": [11], "crm.customer": [1]}
+
+
+@pytest.mark.engines("postgresql", because="MySQL has no such setting")
+def test_the_session_keeps_its_name_when_the_schema_is_made(lab: MakeLab) -> None:
+    """pg_dump's script sets what it likes; administrators know a run's sessions by their name."""
+    db = lab(SCHEMA, ROWS, target="")
+    engine = engines.get("postgresql")
+    with (
+        engine.source(db.source.endpoint(), "subset") as source,
+        engine.target(db.target.endpoint(), "subset prepare") as target,
+    ):
+        with target.transaction():
+            target.create_schema(source.schema_dump(ALL), source, ALL)
+        kept = target.rows("SELECT current_setting('application_name'), current_setting('search_path')")
+    assert kept == [("subset prepare", '"$user", public')]
 
 
 @pytest.mark.engines("postgresql", because="MySQL has no search path")

@@ -175,10 +175,12 @@ class PostgresTarget(PostgresStore, Target):
 
     def create_schema(self, dump: str, source: Source, schemas: Sequence[str]) -> None:
         """Run the dump in the transaction under way."""
+        purpose = self.rows("SELECT current_setting('application_name')")[0][0]
         self.execute(dump)
         self.execute("RESET ALL")
         prepare_session(self.connection)
         self.execute(DURABLE)
+        self.query("SELECT set_config('application_name', %(purpose)s, false)", {"purpose": purpose})
 
     # -- before and after
 
