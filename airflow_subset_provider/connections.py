@@ -6,7 +6,7 @@ everywhere else in Airflow. Hooks and drivers are imported when an endpoint of t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -27,12 +27,14 @@ class Address:
 
     Attributes:
         kind: "postgres" or "mysql": the scheme of its URIs.
+        guest: the schema of the copy that is in this database under the database's own name (MySQL); "" for none.
     """
 
     kind: str
     host: str
     port: int
     database: str
+    guest: str = ""
 
     @property
     def server(self) -> str:
@@ -41,7 +43,9 @@ class Address:
 
     def path(self, table: TableName) -> tuple[str, ...]:
         """A table's place on the server; a MySQL schema is itself a database."""
-        return (table.schema, table.name) if self.kind == "mysql" else (self.database, table.schema, table.name)
+        if self.kind != "mysql":
+            return (self.database, table.schema, table.name)
+        return (self.database if table.schema == self.guest else table.schema, table.name)
 
     def uri(self, table: TableName) -> str:
         """A table's URI, as Airflow's own providers write it."""
@@ -64,14 +68,20 @@ def endpoint(conn_id: str) -> Endpoint:
     return _KINDS[found.conn_type](conn_id, found)
 
 
-def address(conn_id: str) -> Address:
-    """Where a connection of a supported type leads; nothing is opened."""
+def address(conn_id: str, copied: Sequence[str] = ()) -> Address:
+    """Where a connection of a supported type leads; nothing is opened.
+
+    Args:
+        copied: the schemas whose copy it holds, if it is a target: only one, on MySQL, goes into the connection's own
+            database, whatever its name.
+    """
     found = _connection(conn_id)
     kind, port = ("mysql", 3306) if found.conn_type == "mysql" else ("postgres", 5432)
     host = (found.host or "").split(",")[0]
     if not host or "/" in host:  # none, or a directory in its place: the driver takes a socket of this machine
         host = "localhost"
-    return Address(kind, f"[{host}]" if ":" in host else host, found.port or port, found.schema or "")
+    guest = copied[0] if len(copied) == 1 and found.schema else ""
+    return Address(kind, f"[{host}]" if ":" in host else host, found.port or port, found.schema or "", guest)
 
 
 def _connection(conn_id: str) -> Any:

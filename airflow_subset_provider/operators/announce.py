@@ -47,7 +47,8 @@ def announce(events: Any, job: Job, report: Report, log: logging.Logger) -> None
     if len(job.plan.copied) > most:
         log.info("%d tables: more than [subset] table_assets, so the copy's asset stands for all", len(job.plan.copied))
         return
-    tables, address = events[tables_alias(job.target_conn_id)], connections.address(job.target_conn_id)
+    tables = events[tables_alias(job.target_conn_id)]
+    address = connections.address(job.target_conn_id, job.plan.schema.schemas)
     kept = {t.table: t.kept for t in report.tables}
     for table in job.plan.copied:
         tables.add(Asset(address.uri(table)), extra={**common, "rows": kept.get(str(table), 0)})

@@ -38,7 +38,8 @@ class Traced:
 
         if not self.moved:
             return OperatorLineage()
-        source, target = address(self.job.source_conn_id), address(self.job.target_conn_id)
+        source = address(self.job.source_conn_id)
+        target = address(self.job.target_conn_id, self.job.plan.schema.schemas)
         tables = [self.job.plan.schema[name] for name in self.moved]
         return OperatorLineage(
             inputs=[_read(source, table) for table in tables],

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
-from typing import Any
 
 import pytest
 from airflow.sdk import DAG, Asset
@@ -16,7 +14,8 @@ from sqlalchemy import select
 from airflow_subset_provider import SubsetOperator, copy_asset, tables_alias
 from airflow_subset_provider.connections import address
 from airflow_subset_provider.core.schema import TableName
-from tests.airflow.conftest import DagFile, Database, Outcome
+from tests.airflow.conftest import DagFile, Database
+from tests.airflow.events import events_of
 
 Write = Callable[..., DagFile]
 Shop = tuple[Database, Database]
@@ -39,33 +38,10 @@ for name, schedule in SCHEDULES.items():
 """
 
 
-@dataclass
-class Event:
-    uri: str
-    name: str
-    extra: dict[str, Any]
-    task: str
-
-
-def _events(outcome: Outcome) -> list[Event]:
-    """The asset events of a run."""
-    from airflow.models.asset import AssetEvent, AssetModel
-    from airflow.utils.session import create_session
-
-    ti = next(iter(outcome.instances.values()))
-    asked = select(AssetModel.uri, AssetModel.name, AssetEvent.extra, AssetEvent.source_task_id).where(
-        AssetEvent.asset_id == AssetModel.id,
-        AssetEvent.source_dag_id == ti.dag_id,
-        AssetEvent.source_run_id == ti.run_id,
-    )
-    with create_session() as session:
-        return [Event(*row) for row in session.execute(asked)]
-
-
 def test_a_proven_copy_is_announced_with_its_tables(shop: Shop, dag_file: Write) -> None:
     outcome = dag_file(COPY).run()
     assert outcome.state == "success"
-    events = {e.uri: e for e in _events(outcome)}
+    events = {e.uri: e for e in events_of(outcome)}
     assert {e.task for e in events.values()} == {"copy.finish"}
     copy = events.pop("x-subset://target")
     report = outcome.xcom("copy.finish")
@@ -84,7 +60,7 @@ def test_of_a_large_copy_the_tables_are_not_announced(
     shop: Shop, dag_file: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__SUBSET__TABLE_ASSETS", str(len(shop[0].counts()) - 1))
-    assert [e.uri for e in _events(dag_file(COPY).run())] == ["x-subset://target"]
+    assert [e.uri for e in events_of(dag_file(COPY).run())] == ["x-subset://target"]
 
 
 def test_an_unproven_copy_is_not_announced(shop: Shop, dag_file: Write) -> None:
@@ -94,7 +70,7 @@ def test_an_unproven_copy_is_not_announced(shop: Shop, dag_file: Write) -> None:
     outcome = dag.run()
     assert outcome.tasks["copy.tables.customer"] == "success"
     assert outcome.tasks["copy.finish"] == "upstream_failed"
-    assert _events(outcome) == []
+    assert events_of(outcome) == []
 
 
 def test_only_finish_has_outlets_whatever_the_defaults_are(shop_catalog: str, airflow_home: Path) -> None:
@@ -159,6 +135,17 @@ def test_dags_scheduled_on_it_are_queued(followers: str, dag_file: Write) -> Non
 def test_the_uris_of_tables(url: str, uri: str, monkeypatch: pytest.MonkeyPatch, airflow_home: Path) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_SOMEWHERE", url)
     assert address("somewhere").uri(TableName("s", "t")) == uri == Asset(uri).uri
+
+
+@pytest.mark.parametrize(
+    ("copied", "path"), [(("shop",), ("staging", "t")), (("shop", "other"), ("shop", "t")), ((), ("shop", "t"))]
+)
+def test_a_copy_in_a_mysql_database_of_another_name(
+    copied: tuple[str, ...], path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, airflow_home: Path
+) -> None:
+    """Several keep their names; a source is no copy."""
+    monkeypatch.setenv("AIRFLOW_CONN_SOMEWHERE", "mysql://db.example.com/staging")
+    assert address("somewhere", copied).path(TableName("shop", "t")) == path
 
 
 def test_names_that_are_no_uri_are_escaped(monkeypatch: pytest.MonkeyPatch, airflow_home: Path) -> None:

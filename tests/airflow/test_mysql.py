@@ -26,6 +26,7 @@ from sandbox.demo import catalog, database
 from sandbox.mysql_family import MySqlFamilyEndpoint, MySqlFamilyServer
 from tests.airflow.certificates import Certificates
 from tests.airflow.conftest import DagFile, Outcome
+from tests.airflow.events import events_of
 from tests.databases import CreateDatabase
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "example_dags" / "example_subset_mysql.py"
@@ -164,6 +165,11 @@ def test_the_example_from_source_to_empty_target(
     for table in shop.counts():
         assert set(shop.texts(shop.target, table)) <= set(shop.texts(shop.source, table)), table
     _made_the_same_schema(shop)
+    place = f"mysql://{shop.server.host}:{shop.server.port}/{shop.target}"
+    assert {e.uri for e in events_of(outcome)} == {
+        "x-subset://mysql_debugging",
+        *(f"{place}/{t}" for t in shop.counts()),
+    }
     _rendered_what_runs(shop, outcome)
     _showed_no_password(shop, outcome, capfd.readouterr().out)
 
