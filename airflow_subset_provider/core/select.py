@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from itertools import product
 from math import prod
 from typing import Any
@@ -324,11 +323,7 @@ class Extract:
         return Step(component.tables.index(key.parent), end, children, on)
 
     def _column(self, table: TableName, name: str) -> Column:
-        return self._columns[table, name]
-
-    @cached_property
-    def _columns(self) -> dict[tuple[TableName, str], Column]:
-        return {(t.name, c.name): c for t in self.plan.schema.tables for c in t.columns}
+        return next(c for c in self.plan.schema[table].columns if c.name == name)
 
 
 class Descent(Extract):
