@@ -62,6 +62,9 @@ class _Run:
         same = {(key.child, key.columns, key.parent, key.parent_columns, key.when): key for key in keys}
         # "`referential_integrity=False`: … no reference is looked at"
         self.keys = list(same.values()) if spec.referential_integrity else []
+        self.keys_of: dict[TableName, list[ForeignKey]] = defaultdict(list)
+        for key in self.keys:
+            self.keys_of[key.child].append(key)
         self.rules = self._rules()
         self.above = {t.name: self._reachable(t.name, self._flows) for t in schema.tables}
         self.component = {t.name: self._component(t.name) for t in schema.tables}
@@ -112,7 +115,7 @@ class _Run:
         todo = [start]
         while todo:
             child = todo.pop()
-            more = {key.parent for key in self.keys if key.child == child and through(key)} - found
+            more = {key.parent for key in self.keys_of[child] if through(key)} - found
             found |= more
             todo += more
         return found

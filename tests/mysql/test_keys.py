@@ -16,7 +16,8 @@ from tests.mysql.conftest import Pair
 # MySQL 8.4 and later refuse a reference to columns that are not unique unless told so; MariaDB has no such setting.
 LET_IN = "SET SESSION foreign_key_checks = 1 /*!80400 , restrict_fk_on_non_standard_key = OFF */"
 GROUPS = (
-    "CREATE TABLE term (id INT PRIMARY KEY, category INT, code VARCHAR(9) COLLATE utf8mb4_unicode_ci, KEY (code))",
+    "CREATE TABLE term (id INT AUTO_INCREMENT PRIMARY KEY, category INT, "
+    "code VARCHAR(9) COLLATE utf8mb4_unicode_ci, KEY (code))",
     "CREATE TABLE request (id INT PRIMARY KEY, code VARCHAR(9) COLLATE utf8mb4_unicode_ci, "
     "FOREIGN KEY (code) REFERENCES term (code))",
     "CREATE TABLE branch (id INT PRIMARY KEY, term INT, FOREIGN KEY (term) REFERENCES term (id))",

@@ -119,10 +119,10 @@ def _compare(here: Database, there: Database, schema: Schema, spec: Spec) -> dic
     """Every table of the copy against the source and the oracle; its row counts."""
     rows, answers = _rows(here, schema, spec.filters)
     expected = oracle.subset(schema, spec, rows, answers, lambda key: here.matches(_bare(key))).kept
-    counts = {}
+    counts, columns = {}, there.tables()
     for table in schema.tables:
         copied = [c.name for c in table.copied]
-        picked = {c: e for c, e in there.tables()[table.name.name].items() if c in copied}
+        picked = {c: e for c, e in columns[table.name.name].items() if c in copied}
         found = kept(there.rows(table.name.name, picked))
         source = Counter(tuple(row[c] for c in picked) for row in rows[table.name])
         assert not found - source, f"{table.name}: rows that the source does not have"

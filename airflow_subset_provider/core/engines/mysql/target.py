@@ -26,8 +26,9 @@ from airflow_subset_provider.core.schema import Schema, Table, TableName
 
 UNMAKEABLE = "the target's triggers could not be put back after the copy"
 TOGETHER = 50  # tables asked about in one statement
-# For tables that were made under other settings: rows that may outgrow a page, references to columns that are not
-# unique (refused by MySQL 8.4 and later, even with foreign_key_checks = 0). The first takes a right on MySQL.
+# For tables that were made under other settings, to make and to alter them: rows that may outgrow a page, references to
+# columns that are not unique. Of the latter, MySQL 8.4 and later refuse to set AUTO_INCREMENT (error 1553) as well,
+# whatever foreign_key_checks is. The first setting takes a right on MySQL.
 LENIENT = ("innodb_strict_mode = 0", "restrict_fk_on_non_standard_key = 0")
 
 OUTSIDERS = """
@@ -49,6 +50,7 @@ class MySqlTarget(MySqlStore, Target):
     def __init__(self, endpoint: Endpoint, purpose: str) -> None:
         """Connect; `tables` is set by `use`."""
         super().__init__(endpoint, purpose)
+        self.wish(LENIENT)
         self._to_analyze: dict[TableName, None] = {}
         self._held: str | None = None
         if self.database is not None:
@@ -189,7 +191,6 @@ class MySqlTarget(MySqlStore, Target):
         Raises:
             TargetError: with all that this server does not take: the source may be of another kind or version.
         """
-        self.wish(LENIENT)
         making.create(self, dump)
 
     # -- before and after
