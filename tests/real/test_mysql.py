@@ -52,22 +52,20 @@ FILTERS: dict[str, list[dict[str, str]]] = {
     ],
     "gitlab": [{"projects": "id % 30 = 1"}, {"users": "id % 50 = 7"}, {"organizations": "id % 25 = 1"}],
 }
-QUICK = ("sakila", "chinook", "northwind", "employees")
+QUICK = ("sakila", "chinook", "northwind", "employees")  # on MariaDB
+ALSO_QUICK = ("mysql-sakila-customer-referenced", "mariadb-koha_filled-borrowers-referenced")
+
+
+def _case(server: str, dump: Dump, filters: dict[str, str], others: str) -> Any:
+    name = f"{server}-{dump.name}-{'-'.join(filters)}-{others}"
+    quick = (server == "mariadb" and dump.name in QUICK) or name in ALSO_QUICK
+    marks = [pytest.mark.xdist_group(f"{server}-{dump.name}"), *([] if quick else [pytest.mark.long])]
+    return pytest.param(server, dump, filters, others, id=name, marks=marks)
 
 
 def _cases() -> list[Any]:
     return [
-        pytest.param(
-            server,
-            there[name],
-            filters,
-            others,
-            id=f"{server}-{name}-{'-'.join(filters)}-{others}",
-            marks=[
-                pytest.mark.xdist_group(f"{server}-{name}"),
-                *([] if server == "mariadb" and name in QUICK else [pytest.mark.long]),
-            ],
-        )
+        _case(server, there[name], filters, others)
         for server in ("mariadb", "mysql")
         for there in [dumps(server)]
         for name, all_filters in FILTERS.items()
