@@ -26,6 +26,7 @@ class Parts:
 
     Attributes:
         rows: about how many each of them is to have.
+        most: parts, whatever `rows` is.
     """
 
     plan: Plan
@@ -33,6 +34,7 @@ class Parts:
     rows: int
     ends: Ends
     tally: Tally
+    most: int = chunks.MOST
 
     def cut(self) -> list[Chunk]:
         """Make the table ready to be loaded in parts: empty, the parts written down; these.
@@ -44,7 +46,7 @@ class Parts:
             with holding(target, self.tally.run) as state:
                 before = state.claims(self.table)
             with source.snapshot():
-                found = chunks.cut(self.plan, self.table, self.rows, source)
+                found = chunks.cut(self.plan, self.table, self.rows, source, self.most)
             with holding(target, self.tally.run) as state:
                 # Another attempt may have cut it while this one looked at the source, and parts may be there by now.
                 if state.claims(self.table) == before and state.claim([self.table]):

@@ -15,7 +15,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from airflow_subset_provider.core import checks, engines, graph, indexes, select, snapshot, strictness
+from airflow_subset_provider.core import checks, chunks, engines, graph, indexes, select, snapshot, strictness
 from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.bans import Settlement
 from airflow_subset_provider.core.ends import Ends
@@ -66,6 +66,7 @@ class Run:
         fresh: the plan was just made from this source, so that drift need not be looked for.
         watch: is told of a table under way, several times a second; `log` only every few seconds.
         chunk_rows: tables of more rows (as the source estimates) are cut into parts of about so many; 0: none is.
+        most_parts: of one table; larger parts, where they would be more.
         exported: the name of the source's state that every step reads (`snapshot`); None: each step its own.
     """
 
@@ -81,6 +82,7 @@ class Run:
     fresh: bool = False
     watch: Callable[[TableName, Moved], None] | None = None
     chunk_rows: int = 0
+    most_parts: int = chunks.MOST
     exported: str | None = None
     ends: Ends = field(init=False, repr=False)
 
@@ -262,7 +264,7 @@ class Run:
     def parts(self, component: Component) -> Parts:
         """The component's only table, to be loaded in parts: instead of `extract`, where `chunks.splits` says so."""
         (table,) = component.tables
-        return Parts(self.plan, table, self.chunk_rows, self.ends, self.tally)
+        return Parts(self.plan, table, self.chunk_rows, self.ends, self.tally, self.most_parts)
 
     def _done_by_another(self, state: State, tables: Sequence[TableName]) -> dict[TableName, Stats]:
         self.log.info("another attempt at this step has ended meanwhile: nothing is left to do")

@@ -51,17 +51,28 @@ def extract(plan: Plan, table: TableName, flavour: Flavour, part: Part | None = 
         RequestError: the server would choke on it.
     """
     columns = plan.schema[table].copied
-    names = [c.name for c in columns]
+    rows = some_columns(plan, table, [c.name for c in columns], flavour, part)
+    return sql.sent(rows, columns, flavour.sent)
+
+
+def some_columns(
+    plan: Plan, table: TableName, names: Sequence[str], flavour: Flavour, part: Part | None = None
+) -> Selection:
+    """Some columns of the same rows, as the table has them.
+
+    Raises:
+        RequestError: as `extract` does.
+    """
     parts = {table: part} if part else {}
     made = Extract(plan, flavour, parts=parts)
     rows = made.rows(table, names)
-    if made.shared and not flavour.shares_ctes:
-        if made.expansions > REFUSED and not one_filter(plan, table):
-            raise RequestError(_too_deep(table, made.expansions))
-        deep = made.expansions > MOST_EXPANSIONS and one_filter(plan, table)
-        again = Descent(plan, flavour, parts=parts) if deep else Extract(plan, flavour, made.shared, parts)
-        rows = again.rows(table, names)
-    return sql.sent(rows, columns, flavour.sent)
+    if not made.shared or flavour.shares_ctes:
+        return rows
+    if made.expansions > REFUSED and not one_filter(plan, table):
+        raise RequestError(_too_deep(table, made.expansions))
+    deep = made.expansions > MOST_EXPANSIONS and one_filter(plan, table)
+    again = Descent(plan, flavour, parts=parts) if deep else Extract(plan, flavour, made.shared, parts)
+    return again.rows(table, names)
 
 
 class Extract:

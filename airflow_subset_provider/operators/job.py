@@ -109,6 +109,7 @@ class Job:
             alive=alive,
             log=log,
             chunk_rows=self.chunk_rows,
+            most_parts=_most_parts(),
             exported=exported,
         )
 
@@ -133,6 +134,14 @@ class Job:
 
 def _shown(statements: Mapping[TableName, str]) -> str:
     return "\n\n".join(f"-- {table}\n{sql};" for table, sql in statements.items())
+
+
+def _most_parts() -> int:
+    """Airflow refuses to map a task over more than `[core] max_map_length`."""
+    from airflow_subset_provider.compat import conf
+    from airflow_subset_provider.core import chunks
+
+    return max(1, min(chunks.MOST, int(conf.getint("core", "max_map_length", fallback=chunks.MOST))))
 
 
 def _connect_nowhere() -> NoReturn:

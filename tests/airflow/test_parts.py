@@ -166,6 +166,17 @@ def test_fewer_rows_than_the_catalog_says(shop: Shop, dag_file: Write, catalog: 
     assert (shop[1].counts()["Order"], shop[1].counts()["payment"]) == (5, 0)
 
 
+def test_no_more_parts_than_airflow_maps(
+    shop: Shop, dag_file: Write, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More would be refused when `cut` hands them over."""
+    monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "2")
+    outcome = dag_file(COPY.format(IN_PARTS.replace("100", "20"))).run()
+    assert outcome.state == "success"
+    assert len(_parts(outcome, ORDER)) == len(_parts(outcome, PAYMENT)) == 2
+    assert _left(shop[1]) == undisturbed
+
+
 # -- failures, and what is cleared
 
 

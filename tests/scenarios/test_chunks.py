@@ -118,19 +118,77 @@ def test_which_tables_are_cut_and_how_finely(lab: MakeLab) -> None:
     run.release()
     assert {"keyless", "node", "shop"}.isdisjoint(cut)
     assert set(cut) == {"sale", "word", "ticket", "pair", "day", "note"}
-    # 400 of 1000 rows are wanted, as the planner guesses from the sizes of the tables.
-    assert all(2 <= n <= 10 for n in cut.values()), cut
-    assert cut["pair"] <= 7  # its first column has seven values
+    assert cut == {**dict.fromkeys(("sale", "word", "ticket", "day", "note"), 4), "pair": 4}  # 400 of 1000 are wanted
 
 
-def test_parts_are_even(lab: MakeLab) -> None:
-    db = shop(lab)
-    run = replace(db.prepared(filters={}), chunk_rows=100)
+def _sizes(db: Lab, table: str = "sale", rows: int = 100, most: int = chunks.MOST, **request: Any) -> list[int]:
+    """Of the parts of one table, in a run of which nothing else is taken."""
+    run = replace(db.prepared(**request), chunk_rows=rows, most_parts=most)
     run.prepare()
-    (sale,) = (c for c in run.plan.extracts if c.title == "public.sale")
-    sizes = [run.parts(sale).load(c.number)[sale.tables[0]].extracted for c in run.parts(sale).cut()]
+    (component,) = (c for c in run.plan.extracts if c.title == f"public.{table}")
+    assert chunks.splits(run.plan, component, rows)
+    cut = run.parts(component).cut()
+    sizes = [run.parts(component).load(c.number)[component.tables[0]].extracted for c in cut]
     run.release()
-    assert sizes == [100] * 10
+    assert sum(sizes) == len(db.target.rows(table))
+    return sizes
+
+
+@pytest.mark.parametrize("table", ["sale", "word", "ticket", "day"])
+def test_parts_are_even(lab: MakeLab, table: str) -> None:
+    db = shop(lab)
+    assert _sizes(db, table, filters={}) == [100] * 10
+    assert _sizes(db, table, filters={"shop": "id <= 3"}, rows=140) == [120] * 5
+
+
+def test_equal_values_stay_together(lab: MakeLab) -> None:
+    """Of a key's first column, with seven values: no part without rows, and none of half a value."""
+    assert _sizes(shop(lab), "pair", filters={}, rows=50) == [142, 143, 143, 143, 143, 143, 143]
+
+
+def test_a_filter_that_the_planner_misjudges(lab: MakeLab) -> None:
+    """Conditions that hang together: it expects 4 of 500 rows, and as little of what is below."""
+    some = ", ".join(f"c{n} int" for n in range(7))
+    same = ", ".join(["n % 2"] * 7)
+    db = shop(
+        lab,
+        f"CREATE TABLE shop (id int PRIMARY KEY, {some});"
+        "CREATE TABLE sale (id int PRIMARY KEY, shop int REFERENCES shop);",
+        f"INSERT INTO shop SELECT n, {same} FROM generate_series(1, 500) n;"
+        "INSERT INTO sale SELECT n, n % 500 + 1 FROM generate_series(1, 2000) n;",
+    )
+    assert _sizes(db, filters={"shop": " AND ".join(f"c{n} = 1" for n in range(7))}) == [100] * 10
+
+
+def test_wanted_rows_that_lie_side_by_side(lab: MakeLab) -> None:
+    """As the latest orders do: even steps along the table's key would put all of them into one part."""
+    db = shop(lab)
+    assert _sizes(db, filters={"sale": "id > 810000"}, rows=20) == [20] * 5
+
+
+def test_no_more_parts_than_there_may_be(lab: MakeLab) -> None:
+    db = shop(lab)
+    assert _sizes(db, filters={}, most=4) == pytest.approx([250] * 4, abs=30)
+    assert _sizes(db, filters={}, most=1) == [1000]
+
+
+def test_more_keys_than_are_held_in_memory(lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a catalog from when the table was small: every second one is let go, as often as needed."""
+    monkeypatch.setattr(chunks, "SAMPLED", 20)
+    monkeypatch.setattr(chunks, "MOST", 5)
+    sizes = _sizes(shop(lab), filters={}, rows=20, most=1000)
+    assert len(sizes) == 50
+    assert set(sizes) == {16, 24}  # of 1000 keys, every eighth one was held
+
+
+@pytest.mark.parametrize("sample", [{}, {"sale": "50%"}])
+def test_parts_by_a_sample_of_the_keys(lab: MakeLab, sample: dict[str, str]) -> None:
+    """A user's own sample of the table is another one."""
+    db = shop(lab, rows=ROWS + "INSERT INTO sale SELECT 2000000 + n, n % 5 + 1, NULL FROM generate_series(1, 19000) n;")
+    sizes = _sizes(db, filters={"shop": "id <= 3"}, rows=1000, sample=sample)
+    wanted = sum(sizes)
+    assert len(sizes) == pytest.approx(wanted / 1000, abs=2)
+    assert all(700 <= size <= 1400 for size in sizes), sizes
 
 
 def test_what_hangs_on_all_rows_is_not_cut(lab: MakeLab) -> None:

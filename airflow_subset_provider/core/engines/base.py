@@ -21,6 +21,7 @@ from airflow_subset_provider.core.sql import Condition, Tables
 
 Statement = sa.sql.expression.ClauseElement
 INDEX = "index"
+OTHER_SEED = 7_046_029_254_386_353_131  # than anybody gives a sample of theirs
 PAGE = 10_000  # keys in one statement: about 200 kB of SQL for integer keys, 600 kB for UUIDs
 
 
@@ -111,6 +112,13 @@ class Flavour(ABC):
     @abstractmethod
     def share(self, columns: Sequence[sa.ColumnElement[Any]], percent: float, seed: int) -> Condition:
         """True for `percent` of all keys, chosen by a hash of key and seed."""
+
+    def thinned(
+        self, rows: sa.Select[Any] | sa.CompoundSelect[Any], key: Sequence[str], percent: float
+    ) -> sa.Select[Any]:
+        """About `percent` of the rows, from all over the key, and by another hash than that of `share`."""
+        found = rows.subquery("subset_wanted")
+        return sa.select(*found.c).where(self.share([found.c[c] for c in key], percent, OTHER_SEED))
 
     @abstractmethod
     def as_text(self, column: sa.ColumnElement[Any], type_: str) -> sa.ColumnElement[Any]:

@@ -144,6 +144,16 @@ class PostgresFlavour(Flavour):
         bucket = sa.func.abs(sa.func.hashtextextended(key, sa.literal_column(str(seed))) % sa.literal_column("1000000"))
         return bucket < sa.literal_column(str(round(percent * 10_000)))
 
+    def thinned(
+        self, rows: sa.Select[Any] | sa.CompoundSelect[Any], key: Sequence[str], percent: float
+    ) -> sa.Select[Any]:
+        """OFFSET 0 keeps the condition out of the rows' own query.
+
+        The planner expects a third of all rows to answer it; below a filter that it misjudges, that led to a nested
+        loop of 14 s where the rows themselves took 1 s.
+        """
+        return super().thinned(rows.offset(sa.literal_column("0")), key, percent)
+
     def as_text(self, column: sa.ColumnElement[Any], type_: str) -> sa.ColumnElement[Any]:
         """The type's own output, which its input reads back."""
         return sa.cast(column, sa.Text())
