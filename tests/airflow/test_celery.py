@@ -1,4 +1,4 @@
-"""Scale-out on Airflow's own executor: forty tables on two Celery workers that share no disk."""
+"""Scale-out on Airflow's own executor: many tables, one of them in parts, on two Celery workers that share no disk."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from tests.databases import CreateDatabase
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 TABLES, ROWS, KEPT = 40, 30, 10
+LARGE, PARTS = 36_000, 12  # rows of one more table, of which a third is kept; what that is cut into
 AIRFLOWS_OWN = {"airflow.cfg", "airflow-worker.pid"}
 
 DAG = """
@@ -34,12 +35,12 @@ def look(context):  # before each task: what earlier ones have left on this work
     files = {p: [str(f.relative_to(os.environ[p])) for f in pathlib.Path(os.environ[p]).rglob("*") if f.is_file()]
              for p in PLACES}
     seen = {"worker": os.environ["SUBSET_WORKER"], "cwd": os.getcwd(), "files": files}
-    (pathlib.Path(os.environ["EVIDENCE"]) / f"{ti.task_id}.json").write_text(json.dumps(seen))
+    (pathlib.Path(os.environ["EVIDENCE"]) / f"{ti.task_id}.{ti.map_index}.json").write_text(json.dumps(seen))
 
 with DAG("refresh", schedule=None, default_args={"on_execute_callback": look}):
     SubsetOperator(
         task_id="copy", source_conn_id="source", target_conn_id="target", create_schema=True,
-        filters={"t0": "id <= 10"}, catalog="shop.catalog.json",
+        filters={"t0": "id <= 10"}, catalog="shop.catalog.json", chunk_rows=1000,
     )
 """
 
@@ -48,17 +49,22 @@ with DAG("refresh", schedule=None, default_args={"on_execute_callback": look}):
 def ends(
     source_server: PostgresEndpoint, target_server: PostgresEndpoint, fresh_database: CreateDatabase
 ) -> tuple[Database, Database]:
-    """A tree of tables, three below each; the same number of rows in each, paired one to one."""
+    """A tree of tables, three below each, the same number of rows in each, paired one to one; and a large table."""
     source = Database(source_server, fresh_database(source_server, hint="tree"))
     for n in range(TABLES):
         parent = f", parent int NOT NULL REFERENCES t{(n - 1) // 3}" if n else ""
         rows = "n, n" if n else "n"
         source.run(f"CREATE TABLE t{n} (id int PRIMARY KEY{parent})")
         source.run(f"INSERT INTO t{n} SELECT {rows} FROM generate_series(1, {ROWS}) n")
+    source.run("CREATE TABLE sale (id bigint PRIMARY KEY, parent int NOT NULL REFERENCES t0, note text)")
+    source.run(
+        f"INSERT INTO sale SELECT n * n, n % {ROWS} + 1, md5(n::text) FROM generate_series(1::bigint, {LARGE}) n"
+    )
+    source.run("ANALYZE sale")
     return source, Database(target_server, fresh_database(target_server, hint="tree_copy"))
 
 
-def test_forty_tables_on_two_workers(
+def test_forty_tables_and_the_parts_of_one_on_two_workers(
     ends: tuple[Database, Database], source_server: PostgresEndpoint, fresh_database: CreateDatabase, tmp_path: Path
 ) -> None:
     source, target = ends
@@ -74,10 +80,16 @@ def test_forty_tables_on_two_workers(
         tasks = airflow.tasks("refresh", run)
         assert state == "success", _complaints(tasks, tmp_path / "airflow.log")
         report = airflow.xcom("refresh", run, "copy.finish")
-    _spread_over(workers, tasks)
-    _nothing_left_behind(workers, tmp_path / "evidence")
-    assert (report["kept"], report["dangling"]) == (TABLES * KEPT, 0)
-    assert target.counts() == {f"t{n}": KEPT for n in range(TABLES)}
+    parts = [t for t in tasks if t["task_id"] == "copy.tables.sale.parts"]
+    assert len(parts) == PARTS
+    _spread_over(workers, [t for t in tasks if ".tables.t" in t["task_id"]], TABLES)
+    _spread_over(workers, parts, PARTS)
+    _nothing_left_behind(workers, tmp_path / "evidence", len(tasks))
+    wanted = source.rows(f"SELECT * FROM sale WHERE parent <= {KEPT} ORDER BY id")
+    assert len(wanted) == LARGE * KEPT // ROWS
+    assert target.rows("SELECT * FROM sale ORDER BY id") == wanted
+    assert (report["kept"], report["dangling"]) == (TABLES * KEPT + len(wanted), 0)
+    assert target.counts() == {f"t{n}": KEPT for n in range(TABLES)} | {"sale": len(wanted)}
     assert target.foreign_keys() == source.foreign_keys()
 
 
@@ -104,18 +116,18 @@ def _complaints(tasks: list[dict[str, Any]], log: Path) -> str:
     return f"{[t['task_id'] for t in tasks if t['state'] == 'failed']}\n{log.read_text()[-4000:]}"
 
 
-def _spread_over(workers: list[Worker], tasks: list[dict[str, Any]]) -> None:
-    """As Airflow itself says: both ran a fair share of the tables' tasks."""
-    hosts = Counter(t["hostname"] for t in tasks if ".tables." in t["task_id"])
-    assert sum(hosts.values()) == TABLES
+def _spread_over(workers: list[Worker], tasks: list[dict[str, Any]], number: int) -> None:
+    """As Airflow itself says: both ran a fair share of these tasks."""
+    hosts = Counter(t["hostname"] for t in tasks)
+    assert sum(hosts.values()) == number
     assert set(hosts) == {w.name for w in workers}
-    assert min(hosts.values()) >= TABLES // 8, hosts
+    assert min(hosts.values()) >= number // 8, hosts
 
 
-def _nothing_left_behind(workers: list[Worker], evidence: Path) -> None:
-    """Each task found its worker's directories as empty as the first one did."""
+def _nothing_left_behind(workers: list[Worker], evidence: Path, tasks: int) -> None:
+    """Each task, each part among them, found its worker's directories as empty as the first one did."""
     seen = [json.loads(path.read_text()) for path in evidence.glob("copy.*.json")]
-    assert len(seen) > TABLES
+    assert tasks - 3 <= len(seen) <= tasks  # `loaded` and `prepared` do nothing, so no worker runs them
     for one in seen:
         worker = next(w for w in workers if w.name == one["worker"])
         assert one["cwd"] == str(worker.places["PWD"])
