@@ -6,6 +6,7 @@ Chromium (on PATH, or CHROMIUM=...), and `pip install playwright pillow`; playwr
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -27,7 +28,23 @@ from sandbox.demo.standalone import Standalone
 IMAGES = demo.ROOT / "docs" / "images"
 OTHERS = ("debug_a_customer", "after_the_refresh")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
-GROUPS = '["shop", "shop.tables", "shop.references"]'
+IN_PARTS = "demo_in_parts"
+LARGE = "shop.tables.order_line"
+IN_PARTS_FILE = f"""
+from airflow.sdk import DAG
+from airflow_subset_provider import SubsetOperator
+
+with DAG("{IN_PARTS}", schedule=None):
+    SubsetOperator(
+        task_id="shop",
+        source_conn_id="shop_production",
+        target_conn_id="shop_staging",
+        filters={{"customer": "country_code <> 'NZ'"}},
+        catalog="shop.catalog.json",
+        chunk_rows=15_000,
+    )
+"""
+GROUPS = {"demo_subset": ["shop", "shop.tables", "shop.references"], IN_PARTS: ["shop", "shop.tables", LARGE]}
 SETTLED = 4000  # milliseconds until the UI has drawn what it fetched
 
 
@@ -38,11 +55,15 @@ def main() -> int:
         demo.lay_dag(home, source)
         for name in OTHERS:
             shutil.copy(demo.DAG_FILE.with_name(f"{name}.py"), home / "dags")
+        (home / "dags" / f"{IN_PARTS}.py").write_text(IN_PARTS_FILE, encoding="utf-8")
         settings = {"AIRFLOW_CONN_SHOP_DEBUGGING": target.url(demo.DATABASE)}
         with Standalone({**demo.airflow_settings(home, source, target), **settings}, home / "airflow.log") as airflow:
             run = _finished(airflow, "demo_subset", airflow.trigger("demo_subset"))
             with _browser() as browser:
-                _Camera(browser, airflow.address).take_all(run)
+                camera = _Camera(browser, airflow.address)
+                camera.take_all(run)
+                camera.take_parts(_finished(airflow, IN_PARTS, airflow.trigger(IN_PARTS)))
+                camera.take_graph(run)
     return 0
 
 
@@ -73,11 +94,10 @@ class _Camera:
         self.address = address
 
     def take_all(self, run: str) -> None:
-        """Every picture that the docs show."""
-        at = f"/dags/demo_subset/runs/{quote(run)}"
-        self._go("/")
-        self.page.evaluate(f"localStorage.setItem('demo_subset/open-groups', '{GROUPS}')")
-        self._shoot("grid", at)
+        """Every picture of the demo's run that is not wider than a page."""
+        at = _page_of("demo_subset", run)
+        self._open_groups("demo_subset")
+        self._shoot("grid", at, (1500, 960))
         self._go(f"{at}/tasks/shop.tables.order")
         self.page.get_by_text("SQL of public.order").click()
         self._shoot("log")
@@ -88,10 +108,19 @@ class _Camera:
         self._go("/dags/debug_a_customer")
         self.page.get_by_role("button", name="Trigger").first.click()
         self._shoot("form")
-        self._graph(at)
 
-    def _graph(self, path: str) -> None:
-        self._go(path, (2400, 640))
+    def take_parts(self, run: str) -> None:
+        """A table that several workers share."""
+        self._open_groups(IN_PARTS)
+        self._shoot("parts", f"{_page_of(IN_PARTS, run)}/tasks/{LARGE}.parts/mapped", (1500, 760))
+
+    def _open_groups(self, dag_id: str) -> None:
+        self._go("/")
+        self.page.evaluate("([key, groups]) => localStorage.setItem(key, groups)", _kept(dag_id))
+
+    def take_graph(self, run: str) -> None:
+        """The last one: the UI shows graphs from then on."""
+        self._go(_page_of("demo_subset", run), (3200, 860))
         self.page.get_by_role("button", name="Show Graph").click()
         self.page.get_by_role("button", name="Collapse Details Panel").click()
         self.page.wait_for_timeout(2 * SETTLED)
@@ -111,6 +140,15 @@ class _Camera:
         else:
             self.page.wait_for_timeout(SETTLED)
         _save(self.page.screenshot(), IMAGES / f"{name}.png")
+
+
+def _page_of(dag_id: str, run: str) -> str:
+    return f"/dags/{dag_id}/runs/{quote(run)}"
+
+
+def _kept(dag_id: str) -> list[str]:
+    """Key and value of what the UI remembers of a DAG."""
+    return [f"{dag_id}/open-groups", json.dumps(GROUPS[dag_id])]
 
 
 def _save(png: bytes, path: Path) -> None:
