@@ -70,10 +70,15 @@ def files(place: P) -> list[P]:
     return [place / f"report{suffix}" for suffix in SUFFIXES]
 
 
-def write(report: Report, plan: Plan, place: P) -> list[P]:
-    """Write the report's files, and their folder where it is missing; which they are."""
+def write(report: Report, plan: Plan, place: P, folders: bool = True) -> list[P]:
+    """Write the report's files; which they are.
+
+    Args:
+        folders: the place is in folders, of which those that are missing are made.
+    """
     written = files(place)
-    written[0].parent.mkdir(parents=True, exist_ok=True)
+    if folders:
+        written[0].parent.mkdir(parents=True, exist_ok=True)
     for file in written:
         file.write_text(render(report, plan, file.suffix), encoding="utf-8")
     return written

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 PAGE = "report_page"
 FILES = "report_files"
+# Stores without folders: there, to make what is missing would be to make a bucket.
+BUCKETS = frozenset({"abfs", "abfss", "adl", "az", "gcs", "gs", "r2", "s3", "s3a", "s3n"})
 LARGEST_PAGE = 64_000_000  # bytes; a thousand tables' page has one
 
 
@@ -62,7 +64,8 @@ def leave(report: Report, plan: Plan, place: str, ti: Any, log: logging.Logger) 
         ti.xcom_push(PAGE, packed(report_page.html(report, plan)))
     if place:
         with _no_reason_to_fail(f"written to {place}", log):
-            written = [str(file) for file in report_page.write(report, plan, _path(place))]
+            path = _path(place)
+            written = [str(file) for file in report_page.write(report, plan, path, path.protocol not in BUCKETS)]
             ti.xcom_push(FILES, written)
             log.info("Report: %s", ", ".join(written))
 

@@ -8,10 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from airflow.sdk.io import attach
 from fastapi.testclient import TestClient
+from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_subset_provider.operators import reporting
 from airflow_subset_provider.operators.links import PAGE_URL, ReportLink
@@ -49,6 +51,32 @@ def test_one_file_in_an_object_store(shop: Shop, dag_file: Write, tmp_path: Path
     outcome = dag_file(COPY.format(f'report="file://{tmp_path}/new/copy.md"')).run()
     assert outcome.state == "success"
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["copy.md"]
+
+
+class Buckets(MemoryFileSystem):  # type: ignore[misc]
+    """An object store in this process: as on S3, what is made is a bucket, which needs a right of its own."""
+
+    protocol = "s3"
+    store: ClassVar[dict[str, Any]] = {}
+
+    def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:
+        raise PermissionError("CreateBucket")
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        raise PermissionError("CreateBucket")
+
+
+def test_no_bucket_is_made(shop: Shop, dag_file: Write) -> None:
+    """A mistyped one would be, where the right is there; and where it is not, a report in the right one would fail."""
+    attach("s3", conn_id="store", fs=Buckets())
+    dag = dag_file(COPY.format('report="s3://store@reports/{{ dag.dag_id }}"'))
+    outcome = dag.run()
+    assert outcome.state == "success"
+    folder = f"reports/{dag.path.stem}"
+    assert set(Buckets.store) == {f"/{folder}/report.{kind}" for kind in ("html", "json", "md")}
+    written = outcome.xcom("copy.finish", reporting.FILES)
+    assert set(written) == {f"s3://store@{folder}/report.{kind}" for kind in ("html", "json", "md")}
+    assert json.loads(Buckets.store[f"/{folder}/report.json"].getvalue()) == outcome.xcom("copy.finish")
 
 
 @pytest.mark.parametrize(
