@@ -19,7 +19,7 @@ from airflow_subset_provider.core import checks, chunks, engines, graph, indexes
 from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.bans import Settlement
 from airflow_subset_provider.core.ends import Ends
-from airflow_subset_provider.core.engines.base import INDEX, Endpoint, Moved, Source, Suspended, Target
+from airflow_subset_provider.core.engines.base import INDEX, Endpoint, Moved, Session, Source, Suspended, Target
 from airflow_subset_provider.core.errors import EndpointError, Fault, RequestError, SubsetError, TargetError
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.integrity import Integrity
@@ -156,6 +156,9 @@ class Run:
             faults: dict[type[SubsetError], list[Fault]] = {RequestError: checks.check_source(self.plan, source)}
             taken, suspended, found = self._claim(source, target, live, faults)
             remarks = (*checks.filter_remarks(self.plan, source), *strictness.remarks(self.plan, found))
+            self.log.info(
+                "%s → %s: %d tables", _named(source, live), _named(target, found), len(self.plan.schema.tables)
+            )
             self._clear(target, taken, suspended)
         prepared = Prepared(drifted, remarks)
         for warning in (*prepared.warnings, *self.plan.warnings):
@@ -210,12 +213,7 @@ class Run:
         for names in batches(tables):
             with holding(target, self.key, taken):
                 target.empty(names)
-        self.log.info(
-            "%d tables emptied, %d foreign keys and %d triggers suspended",
-            len(tables),
-            sum(s.kind == "foreign key" for s in suspended),
-            sum(s.kind == "triggers" for s in suspended),
-        )
+        self.log.info("The target is empty. Out of force until the end: %s", _counted(suspended))
 
     # -- extract
 
@@ -465,6 +463,19 @@ def subset(
             return one.finish(started, prepared.warnings)
     finally:
         run.release()
+
+
+def _named(end: Session, schema: Schema) -> str:
+    return f"{end.label} ({schema.server})" if schema.server else end.label
+
+
+def _counted(suspended: Sequence[Suspended]) -> str:
+    """How many of each; a table's triggers may be noted as one thing."""
+    keys = sum(item.kind == "foreign key" for item in suspended)
+    armed = len({item.table for item in suspended if item.kind == "triggers"})
+    built = sum(item.kind == INDEX for item in suspended)
+    counts = {"foreign keys": keys, "tables with triggers": armed, "indexes": built}
+    return ", ".join(f"{what}: {n}" for what, n in counts.items() if n) or "nothing"
 
 
 def _none_of(plan: Plan, found: Schema) -> bool:

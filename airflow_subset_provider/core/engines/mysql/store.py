@@ -270,6 +270,7 @@ class MySqlStore(MySqlSession, Store):
             try:
                 self.run("LOAD DATA LOCAL INFILE '/dev/null' INTO TABLE `subset_probe`")
                 self._local_infile = True
+                log.info("%s: rows go as they are stored, by LOAD DATA LOCAL", self.label)
             except MySQLdb.Error as error:
                 if code_of(error) not in LOCAL_INFILE_OFF:
                     with translated(self.label):
