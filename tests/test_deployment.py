@@ -57,6 +57,20 @@ def test_compose_holds_together() -> None:
     assert {urlsplit(url).hostname for url in plain} == {"metadata", "redis", "api-server"}
 
 
+def test_what_all_components_must_agree_on() -> None:
+    """Where it is not set, each makes one up: tasks are refused, logs answer 403, connections cannot be read."""
+    shared = {("api", "secret_key"), ("api_auth", "jwt_secret"), ("core", "fernet_key")}
+    names = {f"AIRFLOW__{section}__{option}".upper() for section, option in shared}
+    for service in _airflow_services().values():
+        assert names <= set(service["environment"])
+
+
+def test_every_secret_is_named_to_the_reader() -> None:
+    head = (DEPLOY / "compose.yaml").read_text().split("x-airflow")[0]
+    wanted = set(re.findall(r"\$\{(\w+):\?\}", (DEPLOY / "compose.yaml").read_text()))
+    assert {name for name in wanted if f"{name}=" not in head} == set()
+
+
 def test_connections_are_for_workers_alone() -> None:
     with_connections = {
         name for name, s in _airflow_services().items() if any(v.startswith("AIRFLOW_CONN_") for v in s["environment"])
