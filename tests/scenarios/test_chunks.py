@@ -106,6 +106,15 @@ def test_the_same_copy(lab: MakeLab, request_: dict[str, Any], jobs: int) -> Non
     assert [(t.table, t.kept, t.extracted) for t in parts.tables] == counts
 
 
+def test_the_same_copy_by_a_sample_of_every_kind_of_key(lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "SAMPLED", 20)
+    db = shop(lab)
+    db.run(**REQUEST)
+    rows = db.target.everything()["rows"]
+    in_parts(db, **REQUEST)
+    assert db.target.everything()["rows"] == rows
+
+
 def test_which_tables_are_cut_and_how_finely(lab: MakeLab) -> None:
     db = shop(lab)
     run = replace(db.prepared(**REQUEST), chunk_rows=100)
@@ -211,7 +220,7 @@ def test_a_sample_by_share_in_parts(lab: MakeLab) -> None:
     assert db.target.rows("word") == rows
 
 
-def test_many_ways_to_the_filters_in_parts(lab: MakeLab) -> None:
+def test_many_ways_to_the_filters_in_parts(lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Branches of a UNION ALL, each with the part's conditions."""
     keys = ", ".join(f"s{n} int REFERENCES shop" for n in range(3))
     values = ", ".join(f"(n + {n}) % 5 + 1" for n in range(3))
@@ -225,6 +234,10 @@ def test_many_ways_to_the_filters_in_parts(lab: MakeLab) -> None:
     rows = db.target.rows("deal")
     assert len(rows) == 540
     in_parts(db, filters={"shop": "id = 1"})
+    assert db.target.rows("deal") == rows
+    monkeypatch.setattr(chunks, "SAMPLED", 20)
+    sizes = _sizes(db, "deal", filters={"shop": "id = 1"})
+    assert 3 < len(sizes) < 9
     assert db.target.rows("deal") == rows
 
 
