@@ -8,7 +8,7 @@ import resource
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +147,25 @@ def test_a_right_that_is_needed_at_the_end(
     shop.target.user = {}
     assert shop.target.run("SHOW TABLES") == (("counted",), ("customer",), ("orders",))
     assert shop.target.run("SHOW TRIGGERS")[0][0] == "spy"
+
+
+@pytest.mark.parametrize(("given", "lacking"), [(", ALTER, TRIGGER", 0), (", TRIGGER", 1), ("", 4)])
+def test_rights_are_asked_for_beside_a_reader(
+    given: str, lacking: int, shop: Pair, limited_user: Callable[..., dict[str, Any]]
+) -> None:
+    """A transaction that has read a table keeps it from being altered, for as long as it is open."""
+    shop.both(COUNTED)
+    shop.target.run(*SHOP[:2])
+    tables = reflect(shop.source.endpoint())
+    with closing(shop.target.connect()) as reader, reader.cursor() as cursor:
+        cursor.execute("SELECT * FROM counted")
+        shop.target.user = limited_user(RIGHTS.format(given, shop.target.name))
+        started = time.monotonic()
+        with engines.get("mysql").target(shop.target.endpoint(), "test") as target:
+            target.use(tables)
+            assert len(target.unwritable(tables.tables)) == lacking
+            assert target.value("SELECT @@lock_wait_timeout") == 60
+        assert time.monotonic() - started < 50  # a wait for the lock takes 60
 
 
 def test_a_user_with_rights_on_the_target_database_alone(

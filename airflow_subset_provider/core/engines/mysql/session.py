@@ -38,9 +38,10 @@ SETTINGS = (
     "character_set_results = NULL",
     f"collation_connection = '{COLLATION}'",
 )
+LOCK_WAIT = "lock_wait_timeout = 60"
 # Made where this user may make them and the server knows them.
 WISHES = (
-    "lock_wait_timeout = 60",
+    LOCK_WAIT,
     "innodb_lock_wait_timeout = 60",
     # Each end waits for the other one; the defaults are 30 and 60 seconds.
     "net_read_timeout = 3600",

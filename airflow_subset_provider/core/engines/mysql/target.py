@@ -10,7 +10,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import MySQLdb
@@ -19,6 +19,7 @@ from airflow_subset_provider.core.engines.base import INDEX, Endpoint, Source, S
 from airflow_subset_provider.core.engines.mysql import fit, indexes, making, names, triggers
 from airflow_subset_provider.core.engines.mysql.catalog import STATE_PREFIX
 from airflow_subset_provider.core.engines.mysql.errors import DENIED, code_of, words_of
+from airflow_subset_provider.core.engines.mysql.session import LOCK_WAIT
 from airflow_subset_provider.core.engines.mysql.store import MySqlStore, groups
 from airflow_subset_provider.core.engines.mysql.triggers import Trigger
 from airflow_subset_provider.core.errors import EndpointError, Fault, LockedError
@@ -130,12 +131,21 @@ class MySqlTarget(MySqlStore, Target):
             if other != table.name:
                 yield Fault(f"{table.name} and {other} are one table here", self.label, "Use a server that heeds case.")
 
-    def _unalterable(self, tables: Sequence[TableName]) -> Iterator[Fault]:
+    def _unalterable(self, tables: Sequence[TableName]) -> list[Fault]:
         """Rights that a PREPARE does not check: the statements themselves are asked, and do nothing.
 
         A trigger that this user has no right to see would fire during the load (MySQL manual 28.3.45). One that sets a
-        column that is not there is refused for that, after the rights have been looked at.
+        column that is not there is refused for that, after the rights have been looked at. In between comes the table's
+        lock, which is not waited for: somebody may be reading.
         """
+        self.run("SET SESSION lock_wait_timeout = 1")
+        try:
+            return list(self._unaltered(tables))
+        finally:
+            with suppress(MySQLdb.Error):
+                self.run(f"SET SESSION {LOCK_WAIT}")
+
+    def _unaltered(self, tables: Sequence[TableName]) -> Iterator[Fault]:
         counting = {table for table, *_ in self._counters()}
         for table in map(self.located, tables):
             name, probe = self.quote(*table), self.quote(table.schema, f"{STATE_PREFIX}probe")
