@@ -14,9 +14,11 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from airflow_subset_provider.core import chunks
+from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.plan import Plan
 from tests.chaos import worker
-from tests.chaos.worker import HOPELESS, Work
+from tests.chaos.worker import CHUNK_ROWS, HOPELESS, MOST_PARTS, Work
 
 SLOTS = 2
 TICK = 0.003
@@ -67,8 +69,21 @@ class Night:
     # -- the graph
 
     @property
+    def tables(self) -> dict[str, list[str]]:
+        """Of each component with rows to extract the steps that load it: one, or those of a large table's parts.
+
+        How many parts there are shows when it is cut; a step of a part that is not there does nothing.
+        """
+        return {c.id: self._loading(c) for c in self.plan.extracts}
+
+    def _loading(self, component: Component) -> list[str]:
+        if not chunks.splits(self.plan, component, CHUNK_ROWS):
+            return [f"extract {component.id}"]
+        return [f"cut {component.id}", *(f"part-{n} {component.id}" for n in range(1, MOST_PARTS + 1))]
+
+    @property
     def extracts(self) -> list[str]:
-        return [f"extract {c.id}" for c in self.plan.extracts]
+        return [step for steps in self.tables.values() for step in steps]
 
     @property
     def references(self) -> list[str]:
@@ -81,9 +96,11 @@ class Night:
     def before(self, step: str) -> set[str]:
         """The steps that come directly before one."""
         name, _, component = step.partition(" ")
-        if name == "extract":
-            parents = {f"extract {a}" for a, b in self.plan.graph.edges if b == component}
-            return {"prepare"} | parents & set(self.extracts)
+        if name.startswith("part-"):
+            return {f"cut {component}"}
+        if name in ("extract", "cut"):
+            parents = [self.tables.get(a, []) for a, b in self.plan.graph.edges if b == component]
+            return {"prepare"}.union(*parents)
         if name == "refer":
             children = {f"refer {b}" for a, b in self.plan.graph.edges if a == component}
             return set(self.extracts) | children & set(self.references)

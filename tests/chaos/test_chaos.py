@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from airflow_subset_provider.core import chunks, engines
 from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.run import reflect
 from airflow_subset_provider.core.spec import Spec
@@ -27,6 +28,7 @@ from sandbox.mysql import MySqlEndpoint
 from sandbox.mysql_family import MySqlFamilyEndpoint
 from tests.chaos.ends import Ends, MySqlEnds, PostgresEnds
 from tests.chaos.night import Blow, Night, kill
+from tests.chaos.worker import CHUNK_ROWS, MOST_PARTS
 from tests.databases import CreateDatabase
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
@@ -67,6 +69,14 @@ def _world(ends: Ends, folder: Path) -> World:
     world = World(ends, night, ends.left())
     assert all(world.undisturbed[t] for t in ("line", "visit", "product", "keys", "triggers"))
     assert "customer_name" in str(world.undisturbed["indexes"])
+    with engines.get(ends.engine).source(ends.endpoint("source"), "test") as source, source.snapshot():
+        cut = {
+            t: len(chunks.cut(plan, t, CHUNK_ROWS, source, MOST_PARTS))
+            for c in plan.extracts
+            for t in c.tables
+            if len(night.tables[c.id]) > 1
+        }
+    assert max(cut.values()) == MOST_PARTS, cut
     assert not any(row[1] for row in world.undisturbed["product"])
     return world
 
@@ -151,9 +161,10 @@ class Disturbance:
         return ended or self.night.run(self.random.choice([self.key, self.other_key()]))
 
     def a_table_is_repeated(self) -> bool:
-        again = self.random.choice(self.night.extracts)
+        steps = self.random.choice(list(self.night.tables.values()))
+        again = self.random.choice([steps, steps[-1:]])
         before = ["prepare", *self.night.extracts]
-        loaded = self.night.run(self.key, before, release=False) and self.night.run(self.key, [again], release=False)
+        loaded = self.night.run(self.key, before, release=False) and self.night.run(self.key, again, release=False)
         return loaded and self.night.run(self.key, [*self.night.references, "finish"])
 
     def a_table_is_repeated_with_its_downstream(self) -> bool:

@@ -15,6 +15,7 @@ from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.run import Endpoint, Run
 
 RETRY, HOPELESS = 3, 4  # exit codes
+CHUNK_ROWS, MOST_PARTS = 600, 4
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Work:
     """A step to take.
 
     Attributes:
-        step: "prepare", "extract COMPONENT", "refer COMPONENT", "settle", "finish" or "release".
+        step: "prepare", "extract COMPONENT", "cut COMPONENT", "part-NUMBER COMPONENT", "refer COMPONENT", "settle",
+            "finish" or "release".
         alive: what this run's Airflow says of any other run that holds the target.
         words: the file for what went wrong.
     """
@@ -63,7 +65,8 @@ def _run(work: Work) -> Run:
     plan = Plan.from_json(work.plan.read_text())
     source = Endpoint(work.engine, connector(work.engine, work.source), "source")
     target = Endpoint(work.engine, connector(work.engine, work.target), "target")
-    return Run(plan, source, target, key=work.key, alive=lambda run, since: work.alive)
+    sizes = {"chunk_rows": CHUNK_ROWS, "most_parts": MOST_PARTS}
+    return Run(plan, source, target, key=work.key, alive=lambda run, since: work.alive, **sizes)
 
 
 def _step(run: Run, step: str) -> Callable[[], Any]:
@@ -72,4 +75,8 @@ def _step(run: Run, step: str) -> Callable[[], Any]:
         step_of: Callable[[], Any] = getattr(run, name)
         return step_of
     (wanted,) = (c for c in run.plan.graph.components if c.id == component)
+    if name == "cut":
+        return run.parts(wanted).cut
+    if name.startswith("part-"):
+        return partial(run.parts(wanted).load, int(name.removeprefix("part-")))
     return partial(getattr(run, name), wanted)
