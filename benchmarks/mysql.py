@@ -41,7 +41,9 @@ NUMBERS = """
 CREATE TABLE numbers (n bigint PRIMARY KEY);
 INSERT INTO numbers
 WITH RECURSIVE upto (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM upto WHERE i < 999)
-SELECT 1 + tall.i * 1000 + wide.i FROM upto tall CROSS JOIN upto wide WHERE tall.i < {rows} / 1000;
+SELECT 1 + million.i * 1000000 + tall.i * 1000 + wide.i
+FROM upto million CROSS JOIN upto tall CROSS JOIN upto wide
+WHERE million.i < {rows} / 1000000 AND million.i * 1000000 + tall.i * 1000 + wide.i < {rows};
 """
 WIDE = """
 INSERT INTO wide
