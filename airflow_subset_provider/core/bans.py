@@ -14,11 +14,13 @@ import sqlalchemy as sa
 
 from airflow_subset_provider.core import sql
 from airflow_subset_provider.core.engines.base import Moved, Store
+from airflow_subset_provider.core.errors import Fault, SubsetError
 from airflow_subset_provider.core.integrity import Integrity
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.relations import Relation
 from airflow_subset_provider.core.schema import Column, TableName
 from airflow_subset_provider.core.spec import Policy, Rule
+from airflow_subset_provider.core.sql import Condition
 
 Keys = dict[TableName, set[tuple[str, ...]]]  # a text may be None: one of several keys need not be there
 
@@ -40,7 +42,11 @@ class Settlement:
         self.fetched: dict[TableName, Moved] = {}
 
     def run(self) -> None:
-        """Fetch, ban and start again until nothing is banned any more."""
+        """Fetch, ban and start again until nothing is banned any more.
+
+        Raises:
+            SubsetError: rows that were banned come back.
+        """
         while True:
             try:
                 with self._target.savepoint():
@@ -61,9 +67,17 @@ class Settlement:
                 self.fetched[table] = self.fetched.get(table, Moved()) + moved
         found = self._new_bans()
         if found:
+            self._refuse_to_circle(found)
             for table, keys in found.items():
                 self._banned.setdefault(table, set()).update(keys)
             raise _Again
+
+    def _refuse_to_circle(self, found: Keys) -> None:
+        """Each round must ban something new, or it would never end."""
+        if all(keys <= self._banned.get(table, set()) for table, keys in found.items()):
+            tables = ", ".join(str(table) for table in sorted(found))
+            what = "rows that cannot be kept come back: keys that source and target compare differently"
+            raise SubsetError(Fault(what, f"table {tables}", "Compare the collations of the keys on both ends."))
 
     def _count_dropped(self, rows: dict[TableName, int]) -> None:
         for table, n in rows.items():
@@ -75,6 +89,11 @@ class Settlement:
         columns = (c for r in self._plan.relations_to.get(table, ()) if r.reachable for c in r.key.parent_columns)
         found = [self._plan.schema[table].column(c) for c in dict.fromkeys(columns)]
         return [c for c in found if c is not None]
+
+    def _can_be_referenced(self, table: TableName, rows: sql.Rows) -> list[Condition]:
+        """At least one of these; a row with a NULL in each of its keys cannot be told from another such row."""
+        keys = dict.fromkeys(r.key.parent_columns for r in self._plan.relations_to.get(table, ()) if r.reachable)
+        return [sa.and_(*(sql.has_value(rows.c[c]) for c in columns)) for columns in keys]
 
     def _tables(self) -> Iterable[TableName]:
         return (t for t in self._plan.copied if self._key(t))
@@ -138,6 +157,6 @@ class Settlement:
         noted = self._target.reading(fresh[table])
         known = [rows.c[c].is_not_distinct_from(noted.c[c]) for c in key]
         wanted = integrity.here.select(table, key).where(
-            sa.or_(*reasons), sa.or_(*(sql.has_value(rows.c[c]) for c in key)), ~sql.exists(noted, known, rows)
+            sa.or_(*reasons), sa.or_(*self._can_be_referenced(table, rows)), ~sql.exists(noted, known, rows)
         )
         return self._target.execute(sa.insert(fresh[table]).from_select(key, wanted.distinct()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.scenarios.conftest import Scenario, SubsetOf
+from tests.scenarios.conftest import Scenario, SubsetOf, ids
 
 WHOLE_OVER_A_DROPPED_ROW = """
 CREATE SCHEMA other;
@@ -44,6 +44,30 @@ def test_a_ban_goes_down_a_not_null_include_reference(subset_of: SubsetOf) -> No
         relations={"middle.root_id": {"references": "null"}},
     )
     assert rows == {"root": [(1, 0)], "middle": [(10, 1)], "leaf": [(100, 10)]}
+
+
+KEYS_WITH_A_NULL = """
+CREATE TABLE root (id int PRIMARY KEY, v int NOT NULL);
+CREATE TABLE middle (id int PRIMARY KEY, root_id int NOT NULL REFERENCES root);
+CREATE TABLE leaf (id int PRIMARY KEY, a int, b int, middle_id int NOT NULL REFERENCES middle, UNIQUE (a, b));
+CREATE TABLE twig (id int PRIMARY KEY, a int, b int, FOREIGN KEY (a, b) REFERENCES leaf (a, b));
+INSERT INTO root VALUES (1, 0), (2, 1);
+INSERT INTO middle VALUES (10, 1), (20, 2);
+INSERT INTO leaf VALUES (100, 0, NULL, 10), (200, 0, NULL, 20), (300, 0, 3, 10), (400, 0, 4, 20);
+INSERT INTO twig VALUES (1, 0, NULL), (2, 0, 3), (3, 0, 4);
+"""
+
+
+def test_a_ban_is_on_one_row_and_not_on_all_whose_key_has_the_same_null(subset_of: SubsetOf) -> None:
+    """Leaf 200 must go with middle 20; leaf 100 has the same values in the columns that twigs reference."""
+    rows = subset_of(
+        KEYS_WITH_A_NULL,
+        filters={"root": "v = 0"},
+        tables={"*": "whole"},
+        relations={"middle.root_id": {"references": "null"}},
+    )
+    assert ids(rows["leaf"]) == [100, 300]
+    assert rows["twig"] == [(1, 0, None), (2, 0, 3), (3, None, None)]
 
 
 TWINS = """
