@@ -22,7 +22,7 @@ SELECT CAST(public.note.on_id AS TEXT) AS on_id
 FROM public.note 
 WHERE public.note.on_id IS NOT NULL AND public.note.on_type = 'Issue' AND NOT (EXISTS (SELECT 1 
 FROM public.issue 
-WHERE public.issue.id = public.note.on_id AND public.note.on_type = 'Issue')) GROUP BY public.note.on_id;
+WHERE public.issue.id = public.note.on_id AND public.note.on_type = 'Issue')) GROUP BY public.note.on_id ORDER BY public.note.on_id;
 
 -- public.issue, fetched from the source
 SELECT public.issue.id 

@@ -9,7 +9,7 @@ SELECT CAST(public.payment.rental AS TEXT) AS rental
 FROM public.payment 
 WHERE public.payment.rental IS NOT NULL AND NOT (EXISTS (SELECT 1 
 FROM public.rental 
-WHERE public.rental.id = public.payment.rental)) GROUP BY public.payment.rental;
+WHERE public.rental.id = public.payment.rental)) GROUP BY public.payment.rental ORDER BY public.payment.rental;
 
 -- public.rental, fetched from the source
 SELECT public.rental.id, public.rental.customer, public.rental.day 

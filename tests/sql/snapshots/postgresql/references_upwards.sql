@@ -9,7 +9,7 @@ SELECT CAST(public.goal.player AS TEXT) AS player
 FROM public.goal 
 WHERE public.goal.player IS NOT NULL AND NOT (EXISTS (SELECT 1 
 FROM public.player 
-WHERE public.player.id = public.goal.player)) GROUP BY public.goal.player;
+WHERE public.player.id = public.goal.player)) GROUP BY public.goal.player ORDER BY public.goal.player;
 
 -- public.player, fetched from the source
 WITH RECURSIVE subset_upwards(tag, k0_0, k1_0) AS 
@@ -48,7 +48,7 @@ SELECT CAST(public.team.captain AS TEXT) AS captain
 FROM public.team 
 WHERE public.team.captain IS NOT NULL AND NOT (EXISTS (SELECT 1 
 FROM public.player 
-WHERE public.player.id = public.team.captain)) GROUP BY public.team.captain;
+WHERE public.player.id = public.team.captain)) GROUP BY public.team.captain ORDER BY public.team.captain;
 
 -- public.player, fetched from the source
 WITH RECURSIVE subset_upwards(tag, k0_0, k1_0) AS 
@@ -87,7 +87,7 @@ SELECT CAST(public.player.team AS TEXT) AS team
 FROM public.player 
 WHERE public.player.team IS NOT NULL AND NOT (EXISTS (SELECT 1 
 FROM public.team 
-WHERE public.team.id = public.player.team)) GROUP BY public.player.team;
+WHERE public.team.id = public.player.team)) GROUP BY public.player.team ORDER BY public.player.team;
 
 -- public.team, fetched from the source
 WITH RECURSIVE subset_upwards(tag, k0_0, k1_0) AS 

@@ -15,7 +15,7 @@ SELECT CAST(public.c.code AS TEXT) AS code
 FROM public.c 
 WHERE public.c.code IS NOT NULL AND NOT (EXISTS (SELECT 1 
 FROM public.p 
-WHERE public.p.code = public.c.code)) GROUP BY public.c.code;
+WHERE public.p.code = public.c.code)) GROUP BY public.c.code ORDER BY public.c.code;
 
 -- public.p, fetched from the source
 SELECT public.p.id, public.p.code 
