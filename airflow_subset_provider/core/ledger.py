@@ -1,14 +1,15 @@
 """A copy's keys in a SQLite file, standing in for the target when rows are to be counted and none may be copied.
 
 It holds, per table, only the columns that foreign keys are made of, as texts that are equal exactly when the source
-holds the keys equal. The rules of `integrity` and `bans` run on it as they run on a target, so the counts are those
-of a run. Memory stays flat: the file takes what the keys take.
+holds the keys equal; of a column that a polymorphic key asks, which of the values asked for it holds. The rules of
+`integrity` and `bans` run on it as they run on a target, so the counts are those of a run. Memory stays flat: the file
+takes what the keys take.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
@@ -23,6 +24,7 @@ from airflow_subset_provider.core.engines.base import PAGE, Moved, Progress, Sou
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.schema import Column, Schema, Table, TableName
 from airflow_subset_provider.core.spec import Policy
+from airflow_subset_provider.core.spellings import Spellings
 from airflow_subset_provider.core.sql import Condition, Tables, quoted
 
 SETTINGS = "PRAGMA synchronous = OFF; PRAGMA cache_size = -65536; PRAGMA temp_store = FILE"
@@ -63,6 +65,11 @@ def _narrowed(table: Table, wanted: frozenset[str]) -> Table:
     return replace(table, columns=columns, keys=tuple(k for k in table.keys if names.issuperset(k.columns)))
 
 
+def _plain(table: Table) -> Table:
+    """Without heirs and collations: a text here is equal to itself and to nothing else."""
+    return replace(table, inherited=False, columns=tuple(replace(c, collation="") for c in table.columns))
+
+
 class Ledger(Store):
     """The store. Everything happens in one transaction, which is never committed."""
 
@@ -82,11 +89,14 @@ class Ledger(Store):
             self._connection.execute(setting)
         self._numbers = count()
         places = {t.name: TableName("", f"t{n}") for n, t in enumerate(plan.schema.tables)}
-        plain = tuple(replace(t, inherited=False) for t in plan.schema.tables)
-        self.tables = Tables(replace(plan.schema, tables=plain), places.__getitem__)
+        plain = replace(plan.schema, tables=tuple(_plain(t) for t in plan.schema.tables))
+        self.tables = Tables(plain, places.__getitem__)
         self.execute("BEGIN")
+        self._spellings = Spellings(self._connection)
+        self._collations = _collations(plan)
         for table in plan.schema.tables:
-            self.execute(f"CREATE TABLE {self._named(table.name)} ({self._texts(c.name for c in table.columns)})")
+            texts = self._texts(c.name for c in table.columns) or self._texts(["no column"])
+            self.execute(f"CREATE TABLE {self._named(table.name)} ({texts})")
             for columns in self._searched(table.name):
                 self._index(self._named(table.name), columns)
 
@@ -135,7 +145,7 @@ class Ledger(Store):
         names = [c.name for c in table.copied]
         marks = ", ".join("?" * len(names))
         into = f"INSERT INTO {self._named(table.name)} ({self._listed(names)}) VALUES ({marks})"  # noqa: S608
-        return self._insert(into, source.pages(_as_keys(source, statement, table)))
+        return self._insert(into, self._keys(source, statement, table))
 
     def load_missing(self, source: Source, statement: Statement | str, table: Table, key: Sequence[str]) -> Moved:
         """Row by row, each looked up first."""
@@ -147,14 +157,50 @@ class Ledger(Store):
             f"WHERE NOT EXISTS (SELECT 1 FROM {named} WHERE {same})"
         )
         places = [names.index(c) for c in key]
-        pages = source.pages(_as_keys(source, statement, table))
+        pages = self._keys(source, statement, table)
         return self._insert(into, ([(*row, *(row[i] for i in places)) for row in page] for page in pages))
 
-    def _insert(self, statement: str, pages: Iterable[list[tuple[Any, ...]]]) -> Moved:
-        before = self._connection.total_changes
-        for page in pages:
-            self._connection.executemany(statement, page)
-        return Moved(self._connection.total_changes - before)
+    def _keys(self, source: Source, statement: Statement | str, table: Table) -> Iterator[Sequence[tuple[Any, ...]]]:
+        """The rows of a SELECT of the source, every column as a text to compare by."""
+        if not isinstance(statement, sa.Select | sa.CompoundSelect):
+            raise TypeError(f"a SELECT is wanted, not {type(statement).__name__}")
+        columns = [self._collated(table.name, c) for c in table.copied]
+        collations = [source.collation(c) for c in columns]
+        asked = self._asked(table)
+
+        def text(value: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
+            if column.name in asked:
+                texts = [sa.literal(text, sa.String()) for text in asked[column.name]]
+                return sa.case(*((value == text, text) for text in texts))
+            return source.marked(value, column) if source.collation(column) else source.comparable(value, column.type)
+
+        for page in source.pages(sql.sent(statement, columns, text)):
+            yield self._spelled(page, {n: c for n, c in enumerate(collations) if c and columns[n].name not in asked})
+
+    def _spelled(self, page: list[tuple[Any, ...]], collations: Mapping[int, str]) -> Sequence[tuple[Any, ...]]:
+        """The page without marks, each value spelled in one way."""
+        if not collations:
+            return page
+        columns = list(zip(*page, strict=True))
+        for n, collation in collations.items():
+            columns[n] = tuple(self._spellings.one(collation, columns[n]))
+        return list(zip(*columns, strict=True))
+
+    def _collated(self, table: TableName, column: Column) -> Column:
+        return replace(column, collation=self._collations.get((table, column.name), column.collation))
+
+    def _asked(self, table: Table) -> dict[str, list[str]]:
+        """Columns that say what a polymorphic key references and are no keys themselves, with the values asked for."""
+        own, above = self.plan.relations_of.get(table.name, ()), self.plan.relations_to.get(table.name, ())
+        keys = {c for r in own for c in r.key.columns} | {c for r in above for c in r.key.parent_columns}
+        asked: dict[str, list[str]] = {}
+        for column, value in dict.fromkeys(pair for r in own for pair in r.key.when):
+            if column not in keys and column not in table.identity:
+                asked.setdefault(column, []).append(value)
+        return asked
+
+    def _insert(self, statement: str, pages: Iterable[Sequence[tuple[Any, ...]]]) -> Moved:
+        return Moved(sum(self._connection.executemany(statement, page).rowcount for page in pages))
 
     def keep(self, name: str, columns: Sequence[Column], pages: Iterable[list[tuple[str, ...]]]) -> sa.TableClause:
         """A temporary table, with an index over its columns."""
@@ -242,11 +288,19 @@ class Ledger(Store):
         return ", ".join(map(self._quoted, names))
 
 
-def _as_keys(source: Source, statement: Statement | str, table: Table) -> Statement:
-    """The same rows with every column as a text to compare by."""
-    if not isinstance(statement, sa.Select | sa.CompoundSelect):
-        raise TypeError(f"a SELECT is wanted, not {type(statement).__name__}")
-    return sql.sent(statement, table.copied, lambda value, column: source.comparable(value, column.type))
+def _collations(plan: Plan) -> dict[tuple[TableName, str], str]:
+    """By which collation a column's values are compared that has none of its own: that of what it references."""
+    found = {(t.name, c.name): c.collation for t in plan.schema.tables for c in t.columns if c.collation}
+    pairs = [
+        ((r.key.child, a), (r.key.parent, b))
+        for r in plan.relations
+        for a, b in zip(r.key.columns, r.key.parent_columns, strict=True)
+    ]
+    before = -1
+    while len(found) > before:
+        before = len(found)
+        found.update({a: found[b] for a, b in pairs if b in found and a not in found})
+    return found
 
 
 def _only_a_source() -> NoReturn:

@@ -20,9 +20,6 @@ from airflow_subset_provider.core.schema import ForeignKey, TableName
 from airflow_subset_provider.core.walk import Walk
 from tests.property.harness import Pair
 from tests.property.model import Dialect, Example, examples
-from tests.property.test_oracle_equality import pair
-
-__all__ = ["pair"]
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -67,7 +64,6 @@ def nothing_is_banned(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Plan, "may_ban", False)
 
 
-@pytest.mark.timeout(0)
 @pytest.mark.parametrize(
     "mutation",
     [one_path_only, branches_overlap, cycles_are_not_followed, half_a_key_is_a_reference, nothing_is_banned],

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,59 +18,14 @@ from airflow_subset_provider.core import indexes, select
 from airflow_subset_provider.core.engines.base import Suspended
 from airflow_subset_provider.core.engines.mysql.session import MySqlFlavour
 from airflow_subset_provider.core.errors import RequestError
-from sandbox.mysql_family import MySqlFamilyEndpoint
-from sandbox.postgresql import PostgresEndpoint
-from tests.databases import CreateDatabase
-from tests.property.harness import Coverage, Pair
-from tests.property.model import Dialect, Example, examples
-from tests.property.mysql import MySqlDialect, MySqlPair
+from tests.property.conftest import MYSQL_SERVERS, Court
+from tests.property.harness import Coverage
+from tests.property.model import Example, examples
 
 RecordProperty = Callable[[str, object], None]
 
 # As many as a server makes in half a minute: making tables takes longer on MySQL and MariaDB.
 EXAMPLES = {"postgresql": 150, "mariadb": 60, "mysql": 60}
-MYSQL_SERVERS = {"mariadb": "mariadb_server", "mysql": "mysql_server"}
-
-
-@dataclass
-class Court:
-    """Where examples are judged."""
-
-    engine: str
-    pair: Pair
-    dialect: Dialect
-
-
-@pytest.fixture
-def pair(
-    source_server: PostgresEndpoint, target_server: PostgresEndpoint, fresh_database: CreateDatabase
-) -> Iterator[Pair]:
-    source, target = fresh_database(source_server, hint="source"), fresh_database(target_server, hint="target")
-    with closing(Pair(source_server.params(source), target_server.params(target))) as pair:
-        yield pair
-
-
-@pytest.fixture(params=list(EXAMPLES))
-def court(request: pytest.FixtureRequest) -> Iterator[Court]:
-    """On every kind of server."""
-    if request.param == "postgresql":
-        yield Court(request.param, request.getfixturevalue("pair"), Dialect())
-    else:
-        server = request.getfixturevalue(MYSQL_SERVERS[request.param])
-        with _mysql_court(request.param, server, request.getfixturevalue("fresh_database")) as court:
-            yield court
-
-
-@contextmanager
-def _mysql_court(engine: str, server: MySqlFamilyEndpoint, fresh_database: CreateDatabase) -> Iterator[Court]:
-    dialect = MySqlDialect(fresh_database(server, hint="random"))
-    params = server.params(server.administration_database)
-    try:
-        with closing(MySqlPair(params, params, dialect)) as pair:
-            yield Court(engine, pair, dialect)
-    finally:
-        for name in (dialect.other_schema, f"{dialect.schema}_copy", f"{dialect.schema}_copy_other"):
-            server.drop_database(name)
 
 
 def test_engine_equals_oracle(court: Court, record_property: RecordProperty) -> None:

@@ -1,7 +1,8 @@
 """A source and a target of one test's own, so that a scenario is its schema, its rows, its request and what is left.
 
 After every run the kit itself looks at what no scenario should have to say again: constraints and triggers are in
-force as they were, no lock is held, nothing is noted as suspended. After every refusal: the target is as it was.
+force as they were, no lock is held, nothing is noted as suspended, and as many rows were kept as `plan --exact` had
+counted. After every refusal: the target is as it was.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from airflow_subset_provider.core import engines, exact
 from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.errors import SubsetError
 from airflow_subset_provider.core.plan import Plan
@@ -63,12 +65,21 @@ class Lab:
         options, spec = _split(request)
         source, target = options.pop("source", self.source.endpoint()), options.pop("target", self.target.endpoint())
         triggers = self.target.triggers()
+        counted = None if "source" in request or "schema" in request else self._counted(spec)
         report = subset(spec, source, target, **options)
         self.assert_in_force(validated=spec.referential_integrity)
         assert self.target.triggers() == triggers or options.get("create_schema")
         assert report.dangling == 0 or not spec.referential_integrity
         assert Report.from_dict(report.as_dict()) == report
+        kept = {t.table: (t.kept, t.nulled) for t in report.tables}
+        assert counted is None or counted == {t: kept[t] for t in counted}
         return report
+
+    def _counted(self, spec: Spec) -> dict[str, tuple[int, int]]:
+        """The rows that `plan --exact` says would be kept, and changed."""
+        plan = planning.build(spec, self.schema(*spec.schemas))
+        with engines.get(self.source.endpoint().engine).source(self.source.endpoint(), "test") as source:
+            return {str(t): (done.kept, done.nulled) for t, done in exact.count(plan, source).items()}
 
     def run_unlike(self, constraints: list[Row], **request: Any) -> Report:
         """The same where the target has constraints of its own."""

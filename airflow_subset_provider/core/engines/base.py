@@ -125,8 +125,19 @@ class Flavour(ABC):
         """A key's value as text that `keys` reads back without loss."""
 
     def comparable(self, column: sa.ColumnElement[Any], type_: str) -> sa.ColumnElement[Any]:
-        """A text for a key: two are the same exactly when the server holds the keys equal; `keys` reads it back."""
+        """A text for a key, the same for keys that the server holds equal; `keys` reads it back.
+
+        Where the column has a `collation`, keys may be equal whose texts differ: see `marked`.
+        """
         return self.as_text(column, type_)
+
+    def collation(self, column: Column) -> str:
+        """What the column's keys are compared by, if it may hold different texts equal; else nothing."""
+        return ""
+
+    def marked(self, value: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
+        """`comparable` behind a mark and a space; the mark is the same exactly for what the `collation` holds equal."""
+        raise NotImplementedError
 
     def sent(self, value: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
         """A column's value as it leaves the source, where its plain form would lose something."""

@@ -138,8 +138,18 @@ class MySqlFlavour(Flavour):
         return types.as_text(column, types.parsed(type_))
 
     def comparable(self, column: sa.ColumnElement[Any], type_: str) -> sa.ColumnElement[Any]:
-        """Decimals of one scale, case-insensitive texts in small letters; accents are not folded."""
+        """Decimals of one scale, case-insensitive texts in small letters."""
         return types.comparable(column, types.parsed(type_))
+
+    def collation(self, column: Column) -> str:
+        """Any but the binary ones; ENUM and SET are compared by their numbers."""
+        known = types.parsed(column.type)
+        return known.collation if known.kind is types.Kind.TEXT and not known.collation.endswith("_bin") else ""
+
+    def marked(self, value: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
+        """The weights that the collation compares by."""
+        mark = types.weights(value, types.parsed(column.type))
+        return sa.func.concat(mark, sa.literal_column("' '"), self.comparable(value, column.type))
 
     def sent(self, value: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
         """FLOAT as DOUBLE: the server shows a FLOAT with six digits, which is not the value (manual B.3.4.8)."""

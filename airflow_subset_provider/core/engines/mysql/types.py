@@ -151,14 +151,23 @@ def as_text(value: sa.ColumnElement[Any], type_: Type) -> sa.ColumnElement[Any]:
 def comparable(value: sa.ColumnElement[Any], type_: Type) -> sa.ColumnElement[Any]:
     """A text that is equal for keys that the server holds equal, as far as case and trailing spaces go.
 
-    It is read back by `literal` as a key that the server holds equal to the value, so it cannot be a WEIGHT_STRING.
+    It is read back by `literal` as a key that the server holds equal to the value, so it cannot be `weights`.
     """
     if type_.kind is Kind.DECIMAL:
         return cast(cast(value, "DECIMAL(65, 30)"), "CHAR")
     if type_.kind is Kind.TEXT:
-        shorter = value if _NO_PAD.search(type_.collation) else sa.func.rtrim(value)
+        shorter = _unpadded(value, type_)
         return sa.func.hex(sa.func.lower(shorter) if type_.collation.endswith("_ci") else shorter)
     return as_text(value, type_)
+
+
+def weights(value: sa.ColumnElement[Any], type_: Type) -> sa.ColumnElement[Any]:
+    """What the collation compares a text by, as hex digits (MySQL manual 14.8, "WEIGHT_STRING")."""
+    return sa.func.hex(sa.func.weight_string(_unpadded(value, type_)))
+
+
+def _unpadded(value: sa.ColumnElement[Any], type_: Type) -> sa.ColumnElement[Any]:
+    return value if _NO_PAD.search(type_.collation) else sa.func.rtrim(value)
 
 
 def literal(text: str | None, type_: Type) -> str:

@@ -166,6 +166,18 @@ class PostgresFlavour(Flavour):
         text = self.as_text(column, type_)
         return sa.func.lower(text) if base == "citext" else text
 
+    def collation(self, column: Column) -> str:
+        """Any but the database's, which is deterministic (manual 24.2.2.4, "Nondeterministic Collations")."""
+        return column.collation if column.collation != DEFAULT_COLLATION and _is_text(column.type) else ""
+
+    def marked(self, value: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
+        """Two hashes of 64 bits: under such a collation, the server hashes the sort key and not the text."""
+        text = collated(sa.cast(value, sa.Text()), column.collation)
+        hashes = (sa.func.hashtextextended(text, sa.literal_column(seed)) for seed in ("0", "1"))
+        first, second = (sa.cast(found, sa.Text()) for found in hashes)
+        mark = first.op("||")(second).op("||")(sa.literal_column("' '"))
+        return mark.op("||")(self.comparable(value, column.type))
+
     def constant(self, text: str, column: Column) -> sa.ColumnElement[Any]:
         """CAST of a literal, which is planned as a constant."""
         return sa.cast(sa.literal(text, sa.String()), ServerType(column.type))
