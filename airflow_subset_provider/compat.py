@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 from airflow.sdk import BaseOperator, TaskGroup
+from airflow.sdk._shared.secrets_masker import redact  # no public name for it; the same in 3.1 to 3.3
 
 if TYPE_CHECKING:
     from airflow.sdk.configuration import conf
@@ -34,6 +35,8 @@ __all__ = [
     "AirflowRuntimeError",
     "conf",
     "group_arguments",
+    "redact",
+    "runs_alone",
     "runs_one_by_one",
     "task_arguments",
 ]
@@ -55,3 +58,8 @@ def group_arguments(wanted: Mapping[str, Any]) -> dict[str, Any]:
 def runs_one_by_one(context: Mapping[str, Any]) -> bool:
     """Whether `dag.test()` runs this task, one after the other; a version that does not tell it says no."""
     return getattr(context["dag_run"], "triggering_user_name", None) == "dag_test"
+
+
+def runs_alone(context: Mapping[str, Any]) -> bool:
+    """Whether `airflow tasks test` runs this task and no other, in a DAG run that it then deletes."""
+    return str(context["ti"].run_id).startswith("__airflow_temporary_run_")

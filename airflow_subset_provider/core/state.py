@@ -24,6 +24,7 @@ from airflow_subset_provider.core.errors import Fault, LockedError
 from airflow_subset_provider.core.schema import TableName
 
 BATCH = 50  # tables or constraints changed in one transaction
+OR_REPAIR = "Wait for its end. If it is dead, mark its DAG run as failed, or run `airflow-subset repair` here."
 T = TypeVar("T")
 
 MODEL = sa.MetaData()
@@ -172,9 +173,7 @@ class State:
         """
         for holder, taken in self._target.rows(sa.select(self._lock.c.run, self._lock.c.taken)):
             if holder != run and alive(holder, datetime.fromisoformat(taken)):
-                raise LockedError(
-                    Fault(f"run {holder!r} is writing this target", self._target.label, "Wait for its end.")
-                )
+                raise LockedError(Fault(f"run {holder!r} is writing this target", self._target.label, OR_REPAIR))
         self._target.execute(sa.delete(self._lock))
         now = datetime.now(UTC).isoformat()
         self._target.execute(sa.insert(self._lock).values(one=1, run=run, taken=now))

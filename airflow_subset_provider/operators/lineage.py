@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_subset_provider.connections import Address, address
 from airflow_subset_provider.core.schema import Table, TableName
 from airflow_subset_provider.operators.job import Job
+from airflow_subset_provider.operators.secrets import masked
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -44,7 +45,7 @@ class Traced:
         return OperatorLineage(
             inputs=[_read(source, table) for table in tables],
             outputs=[_written(source, target, table, self.moved[table.name]) for table in tables],
-            job_facets={"sql": SQLJobFacet(query=self.sql)} if self.sql else {},
+            job_facets={"sql": SQLJobFacet(query=masked(self.sql))} if self.sql else {},
         )
 
 

@@ -38,7 +38,7 @@ class CutOperator(Traced, WritingStep):
     ui_color = "#d9ead3"
 
     def __init__(self, *, component: Component, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**kwargs | {"do_xcom_push": True})  # `parts` is mapped over it, whatever is asked of the group
         self.component = component
 
     def step(self, run: Run, context: Context) -> list[Part]:

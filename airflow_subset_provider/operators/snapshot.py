@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 EVERY = 3.0  # seconds between two looks at the other tasks
 POKE = 5.0
+WAIT_FOR = 7 * 86_400.0  # seconds: Airflow's own default
 POKE_FOR = 4.0  # seconds of one poke: `hold` mostly starts in the same moment
 PRIORITY = 1_000_000
 PATIENCE = 300.0  # seconds: a pod or an autoscaled worker takes minutes to start
@@ -175,11 +176,25 @@ class HoldOperator(Step):
             )  # begun in between: it may have heard the former word, and imports in its first second
 
 
+# What a DAG's default_args ask of its sensors is not meant for this one: were it skipped instead of failed, so would be
+# all that follows, and a DAG run that has emptied the target would be a success.
+AS_A_SENSOR: dict[str, Any] = {
+    "mode": "reschedule",
+    "poke_interval": POKE,
+    "timeout": WAIT_FOR,
+    "exponential_backoff": False,
+    "max_wait": None,
+    "soft_fail": False,
+    "never_fail": False,
+    "silent_fail": False,
+}
+
+
 class WaitOperator(Step, BaseSensorOperator):
     """Waits until the source's state can be read by others, and proves it; holds no slot while it waits."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(mode="reschedule", poke_interval=POKE, **kwargs)
+        super().__init__(**kwargs | AS_A_SENSOR)
 
     def execute(self, context: Context) -> Any:
         """As a sensor; what is done in the end, as a step."""

@@ -2,7 +2,8 @@
 
 Thin on purpose: what a step does is in `core.run`. Here are the things only Airflow has: filters are templates,
 rendered once (by `prepare`) and pulled by all others, so that `{{ macros.datetime.now() }}` cannot give two tables
-different filters; errors that no retry can mend fail the task at once; numbers become XComs.
+different filters (but for those that hold a secret: `secrets`); errors that no retry can mend fail the task at once;
+numbers become XComs.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow.sdk import BaseOperator
 
-from airflow_subset_provider.compat import AirflowFailException
+from airflow_subset_provider.compat import AirflowFailException, runs_alone
 from airflow_subset_provider.core.errors import (
     DriftError,
     Fault,
@@ -27,7 +28,7 @@ from airflow_subset_provider.core.errors import (
     SubsetError,
 )
 from airflow_subset_provider.core.graph import Component
-from airflow_subset_provider.operators import agreement, lock, reporting, texts
+from airflow_subset_provider.operators import agreement, lock, reporting, secrets, texts
 from airflow_subset_provider.operators.announce import announce
 from airflow_subset_provider.operators.interruptible import interruptible
 from airflow_subset_provider.operators.job import Job
@@ -61,7 +62,7 @@ def _as_airflow_wants(*, hopeless: tuple[type[SubsetError], ...] = ()) -> Iterat
     except SubsetError as error:
         if error.retryable and not isinstance(error, hopeless):
             raise
-        raise AirflowFailException(str(error)) from None
+        raise AirflowFailException(secrets.masked(str(error))) from None
 
 
 class Step(BaseOperator):
@@ -90,7 +91,10 @@ class Step(BaseOperator):
         """Take the filters that `prepare` rendered; where it has not run (`airflow tasks render`), render them here."""
         with _as_airflow_wants(hopeless=self.hopeless):
             self._of_prepare = self._pulled(context)
-            self.filters = dict((self._of_prepare or {}).get(FILTERS) or self._rendered(context, jinja_env))
+            told: Mapping[str, str | None] = (self._of_prepare or {}).get(FILTERS) or {}
+            known = {table: clause for table, clause in told.items() if clause is not None}
+            templates = {t: c for t, c in self.job.plan.spec.filters.items() if t not in known}
+            self.filters = known | self._rendered(templates, context, jinja_env)
             self.show()
 
     def show(self) -> None:
@@ -104,9 +108,11 @@ class Step(BaseOperator):
             self.log.debug("no XCom of `prepare`", exc_info=True)
             return None
 
-    def _rendered(self, context: Context, jinja_env: jinja2.Environment | None) -> dict[str, str]:
+    def _rendered(
+        self, templates: dict[str, str], context: Context, jinja_env: jinja2.Environment | None
+    ) -> dict[str, str]:
         environment = jinja_env or self.get_template_env()
-        found = self.render_template(dict(self.job.plan.spec.filters), context, environment)
+        found = self.render_template(templates, context, environment)
         return {table: str(clause) for table, clause in found.items()}
 
     def _pull(self, context: Context) -> Mapping[str, Any] | None:
@@ -237,6 +243,7 @@ class PrepareOperator(Step):
 
     def step(self, run: Run, context: Context) -> dict[str, Any]:
         """Prepare; say what with."""
+        self._refuse_to_be_alone(context)
         started = time.time()
         reporting.check(self.report)
         self.already_loaded(context)
@@ -252,9 +259,9 @@ class PrepareOperator(Step):
                 "fingerprint": schema.fingerprint,
                 "started": started,
                 "drift": found.drifted,
-                "warnings": found.warnings,
+                "warnings": [secrets.masked(warning) for warning in found.warnings],
                 "report": self.report,
-                FILTERS: self.filters,
+                FILTERS: secrets.told(self.filters),
             },
         )
         if not self.job.consistent:  # else `wait` does it, from the snapshot that is still to be taken
@@ -262,9 +269,17 @@ class PrepareOperator(Step):
         return {
             "tables": len(schema.tables),
             "fingerprint": schema.fingerprint,
-            "filters": self.filters,
+            "filters": secrets.masked_filters(self.filters),
             "seconds": round(time.time() - started, 3),
         }
+
+    def _refuse_to_be_alone(self, context: Context) -> None:
+        """`airflow tasks test` would leave the target empty, and locked by a DAG run that is deleted at once."""
+        if runs_alone(context):
+            raise AirflowFailException(
+                "`airflow tasks test` runs this task and no other, and this one empties the target. Nothing was "
+                f"changed. Try the whole DAG: airflow dags test {context['ti'].dag_id}"
+            )
 
 
 class ExtractOperator(Traced, WritingStep):
@@ -292,7 +307,7 @@ class ExtractOperator(Traced, WritingStep):
 
     def _fold_sql(self) -> None:
         self.log.info("::group::SQL of %s", self.component.title)
-        for line in self.sql.splitlines():
+        for line in secrets.masked(self.sql).splitlines():  # an executor's own output is not masked by Airflow
             self.log.info("%s", line)
         self.log.info("::endgroup::")
 
@@ -337,12 +352,13 @@ class FinishOperator(WritingStep):
         """Finish; the report."""
         prepared = self._prepared(context)
         finish = partial(run.finish, prepared.get("started"), prepared.get("warnings") or ())
-        report = interruptible(finish, run.cancel)
+        report = secrets.masked_report(interruptible(finish, run.cancel))
         for line in texts.report_lines(report):
             self.log.info("%s", line)
         for warning in report.warnings:
             self.log.warning("%s", warning)
-        reporting.leave(report, run.plan, prepared.get("report", ""), context["ti"], log_of(self))
+        shown = secrets.masked_plan(run.plan)
+        reporting.leave(report, shown, prepared.get("report", ""), context["ti"], log_of(self))
         self.reported = True
         announce(context["outlet_events"], self.job, report, log_of(self))
         shape: dict[str, Any] = json.loads(report.to_json())  # lists where the dataclass has tuples

@@ -155,8 +155,7 @@ class SubsetOperator(TaskGroup):
     @classmethod
     def partial(cls, **_: Any) -> NoReturn:
         """A group's tasks are known at parse time, so it cannot be expanded."""
-        fault = Fault("cannot be mapped", cls.__name__, "Make one SubsetOperator for each target, in a loop.")
-        raise RequestError(fault)
+        raise _not_mapped(cls.__name__)
 
     # -- the group
 
@@ -171,6 +170,8 @@ class SubsetOperator(TaskGroup):
             "doc_md": of_the_group.get("doc_md"),
         }
         super().__init__(**group_arguments({k: v for k, v in wanted.items() if v is not None}))
+        if next(self.iter_mapped_task_groups(), None) is not None:
+            raise _not_mapped(f"{self.group_id}, in a mapped task group")
 
     def _document(self, job: Job) -> None:
         if getattr(self, "doc_md", "") is None:
@@ -286,6 +287,10 @@ def _connect(nodes: Mapping[str, BaseOperator | TaskGroup], edges: Iterable[tupl
     for before, after in sorted(edges):
         if before in nodes and after in nodes:
             nodes[before] >> nodes[after]
+
+
+def _not_mapped(what: str) -> RequestError:
+    return RequestError(Fault("cannot be mapped", what, "Make one SubsetOperator for each target, in a loop."))
 
 
 def _two_connections(source: str, target: str) -> None:

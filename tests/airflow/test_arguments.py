@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, Asset
+from airflow.sdk import DAG, Asset, task_group
 
 from airflow_subset_provider import SubsetError, SubsetOperator
 from airflow_subset_provider.core.errors import RequestError
@@ -102,6 +102,21 @@ def test_faults_of_the_request(catalog: Path) -> None:
 def test_it_cannot_be_mapped() -> None:
     with pytest.raises(RequestError, match="in a loop"):
         SubsetOperator.partial(task_id="copy")
+
+
+def test_nor_can_a_group_around_it(catalog: Path) -> None:
+    @task_group
+    def per_tenant(tenant: int) -> None:
+        SubsetOperator(
+            task_id="copy",
+            source_conn_id="source",
+            target_conn_id="target",
+            filters={"customer": f"id = {tenant}"},
+            catalog=catalog,
+        )
+
+    with DAG("d", schedule=None), pytest.raises(RequestError, match=r"per_tenant\.copy, in a mapped.*in a loop"):
+        per_tenant.expand(tenant=[1, 2])
 
 
 def test_a_catalog_that_is_not_there(catalog: Path) -> None:

@@ -140,6 +140,11 @@ def test_the_same_copy(shop: Shop, dag_file: Write, undisturbed: dict[str, Any])
     assert report["public.Order"] == len(undisturbed["Order"])
 
 
+def test_parts_are_mapped_whatever_is_asked_of_xcoms(shop: Shop, dag_file: Write, undisturbed: dict[str, Any]) -> None:
+    assert dag_file(COPY.format(f"{IN_PARTS}, do_xcom_push=False")).run().state == "success"
+    assert _left(shop[1]) == undisturbed
+
+
 def test_what_airflow_shows_of_a_part(shop: Shop, dag_file: Write, capfd: pytest.CaptureFixture[str]) -> None:
     outcome = dag_file(COPY.format(IN_PARTS.replace("60", "{{ 3 * 20 }}"))).run()
     printed = capfd.readouterr().out

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -233,6 +236,17 @@ def test_a_lock_of_a_run_nobody_knows(shop: Shop, dag_file: Write, hours: float,
     assert dag.run().state == "success"
     _lock(shop[1], "elsewhere/manual__1/copy", hours)
     assert dag.run().state == state
+
+
+def test_prepare_alone_changes_nothing(shop: Shop, dag_file: Write, airflow_home: Path) -> None:
+    """`airflow tasks test` runs one task, in a DAG run that is deleted afterwards."""
+    dag = dag_file(COPY.format(ONE_CUSTOMER))
+    assert dag.run().state == "success"
+    command = [sys.executable, "-m", "airflow", "tasks", "test", dag.path.stem, "copy.prepare"]
+    tried = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert f"Try the whole DAG: airflow dags test {dag.path.stem}" in tried.stdout + tried.stderr
+    assert shop[1].counts() == KEPT
+    assert dag.run().state == "success"
 
 
 def test_a_lock_of_a_finished_run_is_taken_over(shop: Shop, dag_file: Write) -> None:

@@ -62,6 +62,15 @@ def test_hold_is_never_retried_and_has_no_timeout(catalog: Path) -> None:
     assert all(hold.priority_weight > t.priority_weight * len(dag.tasks) for t in tables)
 
 
+def test_what_a_dag_asks_of_its_sensors_is_not_for_wait(catalog: Path) -> None:
+    """Were it skipped, so would be all that follows: a success that has emptied the target."""
+    defaults = {"soft_fail": True, "timeout": 1, "mode": "poke", "exponential_backoff": True, "silent_fail": True}
+    wait = _dag(catalog, default_args=defaults).get_task("copy.wait")
+    assert (wait.soft_fail, wait.never_fail, wait.silent_fail) == (False, False, False)
+    assert (wait.mode, wait.timeout, bool(wait.exponential_backoff)) == ("reschedule", 7 * 86_400, False)
+    assert not _dag(catalog, default_args={"never_fail": True}).get_task("copy.wait").never_fail
+
+
 def test_the_group_still_ends_with_finish(catalog: Path) -> None:
     dag = _dag(catalog)
     assert [t.task_id for t in dag.task_group.get_leaves()] == ["copy.finish"]

@@ -1,0 +1,47 @@
+"""Secrets in rendered filters: a clause may hold a Variable or a password that Airflow masks wherever it shows text.
+
+Airflow masks what the process has looked up itself: its logs and its rendered fields, but no XCom. So a clause that
+holds a secret is told to nobody by `prepare`: each task renders it for itself, which is how Airflow comes to know there
+what to mask. Whatever is handed on (XComs, the report, lineage) goes through `masked`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from airflow_subset_provider.compat import redact
+from airflow_subset_provider.core.plan import Plan
+
+if TYPE_CHECKING:
+    from airflow_subset_provider.core.report import Report
+
+
+def masked(text: str) -> str:
+    """The text with `***` for each secret that this process has looked up."""
+    return str(redact(text))
+
+
+def masked_filters(filters: Mapping[str, str]) -> dict[str, str]:
+    """The filters, to be shown."""
+    return {table: masked(clause) for table, clause in filters.items()}
+
+
+def told(filters: Mapping[str, str]) -> dict[str, str | None]:
+    """The filters, to be handed on; None for a clause that holds a secret."""
+    return {table: clause if masked(clause) == clause else None for table, clause in filters.items()}
+
+
+def masked_report(report: Report) -> Report:
+    """The report, to be handed on: its warnings quote filters."""
+    return replace(report, warnings=tuple(map(masked, report.warnings)))
+
+
+def masked_plan(plan: Plan) -> Plan:
+    """The plan, to be shown beside the report."""
+    tables = {
+        name: planned if planned.filter is None else replace(planned, filter=masked(planned.filter))
+        for name, planned in plan.tables.items()
+    }
+    return replace(plan, tables=tables)

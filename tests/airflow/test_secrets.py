@@ -1,0 +1,72 @@
+"""A filter that holds a secret: what Airflow masks shows nowhere, neither where tasks share a process nor where not."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from airflow_subset_provider.operators.reporting import PAGE, unpacked
+from tests.airflow.conftest import HEADER, DagFile, Database
+from tests.airflow.server import airflow
+
+Write = Callable[..., DagFile]
+Shop = tuple[Database, Database]
+
+SECRET = "Sesame-4711-open"
+# No visit answers its filter: the report quotes it.
+COPY = """
+SubsetOperator(
+    task_id="copy", source_conn_id="source", target_conn_id="target", create_schema=True, others="referenced",
+    report={report!r}, filters={{
+        "customer": "id = 7 AND name NOT IN ('{{{{ var.value.api_secret }}}}', '{{{{ conn.source.password }}}}')",
+        "visit": "page = '{{{{ var.value.api_secret }}}}'",
+        "Order": "id > {{{{ 3 - 3 }}}}",
+    }},
+)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_API_SECRET", SECRET)
+
+
+def test_it_is_in_no_xcom_and_in_no_report(shop: Shop, dag_file: Write, tmp_path: Path) -> None:
+    outcome = dag_file(COPY.format(report=str(tmp_path))).run()
+    assert outcome.state == "success"
+    assert shop[1].counts()["customer"] == 1
+    assert shop[1].counts()["visit"] == 0
+    assert outcome.xcom("copy.prepare", "prepared")["filters"] == {"customer": None, "visit": None, "Order": "id > 0"}
+    assert outcome.xcom("copy.prepare")["filters"]["visit"] == "page = '***'"
+    told = [outcome.xcom(task, key) for task in outcome.tasks for key in ("return_value", "prepared")]
+    files = {path.suffix: path.read_text() for path in tmp_path.iterdir()}
+    page = unpacked(outcome.xcom("copy.finish", PAGE))
+    for shown in (page, *files.values()):
+        assert "***" in shown
+    assert "no row answers its filter, page = '***'" in repr(told)
+    for secret in (SECRET, shop[0].server.password):
+        assert secret not in repr(told) + page + "".join(files.values())
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_it_is_in_nothing_that_a_real_airflow_keeps(shop: Shop, tmp_path: Path) -> None:
+    """Each task in a process of its own, which masks what it has looked up itself."""
+    home, dags = tmp_path / "home", tmp_path / "dags"
+    home.mkdir()
+    dags.mkdir()
+    body = textwrap.indent(COPY.format(report=str(tmp_path / "report")), "    ")
+    (dags / "copy.py").write_text(f'{HEADER}\nwith DAG("secret", schedule=None):\n{body}')
+    bundle = {"classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": {"path": str(dags)}}
+    with airflow("secret", bundle, shop, home) as server:
+        states = server.end_of(server.trigger())
+    assert set(states.values()) == {"success"}, states
+    assert shop[1].counts()["customer"] == 1
+    files = [path for folder in (home, tmp_path / "report") for path in folder.rglob("*") if path.is_file()]
+    kept = {path: path.read_bytes() for path in files}
+    assert any(b"page = '***'" in content for path, content in kept.items() if path.suffix == ".log")
+    for secret in (SECRET, shop[0].server.password):
+        assert {str(path) for path, content in kept.items() if secret.encode() in content} == set()
