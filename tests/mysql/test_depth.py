@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import pytest
 
@@ -16,7 +16,7 @@ from sandbox.mysql import MySqlServer
 from sandbox.mysql_family import MySqlFamilyEndpoint
 from sandbox.process import memory_directory
 from tests.conftest import ROOM
-from tests.mysql.conftest import End, Pair
+from tests.mysql.conftest import MakePair, Pair
 
 LIMITED = {
     "mariadb": (MariaDbServer, "max-recursive-iterations=100"),
@@ -24,24 +24,47 @@ LIMITED = {
 }
 
 
-@pytest.mark.parametrize("name", LIMITED)
-def test_a_limit_that_nobody_may_raise_is_an_error(name: str, servers: Callable[[str], MySqlFamilyEndpoint]) -> None:
+@pytest.fixture(scope="module", params=list(LIMITED))
+def limited(request: pytest.FixtureRequest) -> Iterator[MySqlFamilyEndpoint]:
+    """A server whose limit nobody may raise."""
+    request.getfixturevalue(f"{request.param}_server")  # skips where there is no MySQL
+    kind, option = LIMITED[request.param]
+    with kind([f"--{option}", f"--maximum-{option}"], memory_directory(ROOM)) as server:
+        yield server
+
+
+def test_a_limit_that_nobody_may_raise_is_an_error(limited: MySqlFamilyEndpoint, make_pair: MakePair) -> None:
     """MySQL stops with an error; MariaDB hands out what it has and only warns. Either way nothing is cut short."""
-    servers(name)  # skips where there is no MySQL
-    kind, option = LIMITED[name]
-    with kind([f"--{option}", f"--maximum-{option}"], memory_directory(ROOM)) as limited:
-        for database in ("source", "target"):
-            limited.create_database(database)
-        pair = Pair(End(limited, "source", "source"), End(limited, "target", "target"))
-        fill(pair, 400)
-        with pytest.raises(SubsetError, match="recursi"):
-            pair.subset(filters={"desk": "id = 1"}, others="referenced")
-        assert pair.target.run("SELECT COUNT(*) FROM employee") == ((0,),)
-        with pytest.raises(SubsetError, match="recursi"):
-            pair.subset(filters={"seat": "id = 1"}, tables={"desk": "skip"})
-        assert pair.target.run("SELECT COUNT(*) FROM employee") == ((0,),)
-        shallow = {"filters": {"employee": "id > 340"}, "references": "null", "others": "skip"}
-        assert pair.subset(**shallow).kept == 60 + 1  # and the desk
+    pair = make_pair(limited, limited)
+    fill(pair, 400)
+    with pytest.raises(SubsetError, match="recursi"):
+        pair.subset(filters={"desk": "id = 1"}, others="referenced")
+    assert pair.target.run("SELECT COUNT(*) FROM employee") == ((0,),)
+    with pytest.raises(SubsetError, match="recursi"):
+        pair.subset(filters={"seat": "id = 1"}, tables={"desk": "skip"})
+    assert pair.target.run("SELECT COUNT(*) FROM employee") == ((0,),)
+    shallow = {"filters": {"employee": "id > 340"}, "references": "null", "others": "skip"}
+    assert pair.subset(**shallow).kept == 60 + 1  # and the desk
+
+
+@pytest.mark.parametrize("limited", ["mariadb"], indirect=True)
+def test_a_limit_that_is_reached_behind_other_warnings_is_an_error(
+    limited: MySqlFamilyEndpoint, make_pair: MakePair
+) -> None:
+    """A server lists at most 65,535 warnings, and MariaDB's of the limit may not be among them."""
+    pair = make_pair(limited, limited)
+    fill(pair, 400)
+    many = " CROSS JOIN ".join(f"(SELECT 1{' UNION ALL SELECT 1' * 41}) AS t{n}" for n in range(3))
+    pair.source.run(
+        "ALTER TABLE employee ADD name VARCHAR(9) DEFAULT 'x'",
+        f"INSERT INTO employee (id, boss) SELECT 1000 + ROW_NUMBER() OVER (), 1 FROM {many}",
+    )
+    request = {"filters": {"seat": "id = 1", "employee": "name = 0"}, "tables": {"desk": "skip"}}
+    with pytest.raises(SubsetError, match="recursi"):
+        pair.subset(**request)
+    assert pair.target.run("SELECT COUNT(*) FROM employee") == ((0,),)
+    pair.source.run("UPDATE employee SET boss = 1 WHERE id BETWEEN 2 AND 400", "DELETE FROM employee WHERE id > 50000")
+    assert pair.subset(**request).kept == 49_400 + 1  # shallow, and the list has room
 
 
 def fill(pair: Pair, length: int) -> None:

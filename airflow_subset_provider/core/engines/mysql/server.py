@@ -26,6 +26,7 @@ class Server:
             for 7); MySQL takes hundreds.
         explain: the table of a plan, with the share of rows that conditions leave.
         unlimited: session variables that would cut a long recursion or a long copy short, with their greatest values.
+        cuts_short: SQL for whether a recursion may end at the session's limit without an error.
         modes_gone: SQL modes that the other server's triggers may have been made under, that this one refuses, and that
             say nothing of triggers.
     """
@@ -38,6 +39,7 @@ class Server:
     most_members: int
     explain: str
     unlimited: tuple[tuple[str, str], ...]
+    cuts_short: str = "FALSE"
     modes_gone: tuple[str, ...] = ()
     version: tuple[int, int, int] = (0, 0, 0)
 
@@ -62,7 +64,8 @@ MYSQL = Server(
     ),
     modes_gone=("NO_AUTO_CREATE_USER",),
 )
-# MariaDB cuts a recursion at its limit and only warns, with code 1931: see `MySqlSession.refuse_truncation`.
+# MariaDB cuts a recursion at its limit and only warns, with code 1931: see `MySqlSession.refuse_truncation`. Whether
+# its greatest limit can be set is for the server's administrator (`--maximum-max-recursive-iterations`).
 MARIADB = Server(
     name="mariadb",
     title="MariaDB",
@@ -72,6 +75,7 @@ MARIADB = Server(
     most_members=4,
     explain="EXPLAIN EXTENDED",
     unlimited=(("max_recursive_iterations", "4294967295"), ("max_statement_time", "0")),
+    cuts_short="@@max_recursive_iterations < 4294967295",
 )
 
 

@@ -21,7 +21,7 @@ from sqlalchemy.dialects.mysql.base import MySQLIdentifierPreparer
 
 from airflow_subset_provider.core.engines.base import Endpoint, Flavour, Session, Statement
 from airflow_subset_provider.core.engines.mysql import catalog, types
-from airflow_subset_provider.core.engines.mysql.errors import translated
+from airflow_subset_provider.core.engines.mysql.errors import translated, without_values
 from airflow_subset_provider.core.engines.mysql.server import MARIADB, MYSQL, Server, recognised
 from airflow_subset_provider.core.errors import EndpointError, Fault, SubsetError
 from airflow_subset_provider.core.schema import Column, Schema, TableName
@@ -61,8 +61,8 @@ INTEGERS = frozenset(
 DECIMALS = frozenset({FIELD_TYPE.DECIMAL, FIELD_TYPE.NEWDECIMAL})
 MULTI_STATEMENTS_OFF = 1
 TRUNCATED_RECURSION = 1931
+RAISE_THE_LIMIT = "Let this user set max_recursive_iterations, or raise the server's."
 INTERRUPTED = 1317
-
 
 _MILLION: sa.ColumnElement[Any] = sa.literal_column("1000000")
 
@@ -201,6 +201,7 @@ class MySqlSession(MySqlFlavour, Session):
         self.endpoint = endpoint
         self.label = endpoint.label
         self._cancelled = False
+        self._cuts_short = False
         self._head = f"/* {_comment(purpose)} */ ".encode()
         with translated(self.label):
             self.connection = endpoint.connect()
@@ -219,7 +220,10 @@ class MySqlSession(MySqlFlavour, Session):
         self.server = recognised(self.rows("SELECT VERSION()")[0][0], self.label)
         self.run(f"SET SESSION {', '.join(SETTINGS)}")
         self.wish([*WISHES, *(f"{name} = {value}" for name, value in self.server.unlimited)])
-        self.database: str | None = self.rows("SELECT DATABASE()")[0][0]
+        found = self.rows(f"SELECT DATABASE(), @@max_error_count, {self.server.cuts_short}")[0]
+        self.database: str | None = found[0]
+        self.most_warnings: int = found[1]
+        self._cuts_short = bool(found[2])
 
     def wish(self, settings: Sequence[str]) -> None:
         """SET SESSION: all in one statement, or one by one where any of them is refused."""
@@ -238,6 +242,7 @@ class MySqlSession(MySqlFlavour, Session):
             raise MySQLdb.OperationalError(INTERRUPTED, "Query execution was interrupted")
         connection = self.connection
         text = statement.encode() if isinstance(statement, str) else statement
+        self._recursive = b"RECURSIVE" in text
         # The client library hands out a file only where the statement's first word is LOAD.
         connection.send_query(text if text.startswith(b"LOAD") else self._head + text)
         _await(connection.fileno())
@@ -268,22 +273,32 @@ class MySqlSession(MySqlFlavour, Session):
     def refuse_truncation(self) -> list[tuple[str, int, str]]:
         """A recursion cut short at MariaDB's limit is a wrong result with a warning; here it is an error.
 
+        So is a list of warnings that is full: that one may be behind those it holds.
+
         Returns:
             All that the server warned of in the result just read in full.
 
         Raises:
-            SubsetError: it was cut short.
+            SubsetError: it was cut short, or may have been.
         """
-        warned = self.warnings() if self.connection.warning_count() else []
+        if not self.connection.warning_count():
+            return []
+        unsure = self._cuts_short and self._recursive
+        warned = self.warnings()
         for _, code, message in warned:
             if code == TRUNCATED_RECURSION:
                 raise SubsetError(
-                    Fault(
-                        f"the server cut a recursive query short: {message}",
-                        self.label,
-                        "Let this user set max_recursive_iterations, or raise the server's.",
-                    )
+                    Fault(f"the server cut a recursive query short: {message}", self.label, RAISE_THE_LIMIT)
                 )
+        if unsure and len(warned) >= self.most_warnings:
+            raise SubsetError(
+                Fault(
+                    f"the server may have cut a recursive query short: it lists no more than {len(warned):,} warnings, "
+                    f"and these are of something else: {without_values(warned[0][2])} (warning {warned[0][1]})",
+                    self.label,
+                    f"{RAISE_THE_LIMIT} Or let the filters give no warnings: compare values of one type.",
+                )
+            )
         return warned
 
     def warnings(self) -> list[tuple[str, int, str]]:
