@@ -55,6 +55,23 @@ def test_reflection(shop: Pair) -> None:
     assert ForeignKey("line_ibfk_1", line, ("x", "y"), orders.name, ("a", "b")) in schema.foreign_keys
 
 
+def test_columns_of_keys_are_spelled_as_their_tables_spell_them(pair: Pair) -> None:
+    """The servers keep a key that was made before the table it references in the letters it was made with."""
+    pair.source.run(
+        "SET foreign_key_checks = 0",
+        "CREATE TABLE child (Id INT PRIMARY KEY, Up INT, Boss INT, FOREIGN KEY (UP) REFERENCES parent (iD), "
+        "FOREIGN KEY (bOSS) REFERENCES child (ID))",
+        "CREATE TABLE parent (ID INT PRIMARY KEY)",
+        "INSERT INTO parent VALUES (1), (2)",
+        "INSERT INTO child VALUES (1, 1, NULL), (2, 2, 1), (3, 1, 1)",
+    )
+    keys = {(k.columns, k.parent_columns) for k in reflect(pair.source.endpoint()).foreign_keys}
+    assert keys == {(("Up",), ("ID",)), (("Boss",), ("Id",))}
+    assert pair.subset(filters={"child": "Id = 2"}, others="referenced").dangling == 0
+    assert pair.target.run("SELECT Id FROM child ORDER BY Id") == ((1,), (2,))
+    assert pair.target.run("SELECT ID FROM parent ORDER BY ID") == ((1,), (2,))
+
+
 def test_a_connection_without_a_database_needs_names(shop: Pair) -> None:
     endpoint = Endpoint("mysql", lambda: shop.source.connect(database=""), "bare")
     with pytest.raises(EndpointError, match="names no database"):

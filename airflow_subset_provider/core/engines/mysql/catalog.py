@@ -7,11 +7,12 @@ columns on both servers. Names are sorted here, not by the server, whose collati
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
+from airflow_subset_provider.core.engines.mysql.names import spelled
 from airflow_subset_provider.core.engines.mysql.server import Server
 from airflow_subset_provider.core.errors import EndpointError, Fault
 from airflow_subset_provider.core.schema import Column, ForeignKey, Key, Schema, Table, TableName
@@ -80,7 +81,7 @@ def reflect(query: Query, literal: Callable[[str], str], schemas: Sequence[str],
         for schema, name, engine, rows in sorted(ask(TABLES))
         if not name.startswith(STATE_PREFIX)
     )
-    foreign = tuple(_foreign_keys(ask(FOREIGN_KEYS), {t.name for t in tables}))
+    foreign = tuple(_foreign_keys(ask(FOREIGN_KEYS), {t.name: t for t in tables}))
     return Schema(server.name, tuple(sorted(schemas)), tables, foreign, str(server))
 
 
@@ -109,13 +110,17 @@ def _keys(rows: list[tuple[Any, ...]]) -> Iterator[Key]:
     yield from sorted(found, key=lambda k: (not k.primary, k.name))
 
 
-def _foreign_keys(rows: list[tuple[Any, ...]], tables: set[TableName]) -> Iterator[ForeignKey]:
-    """One key for all constraints that say the same, by the name that sorts first; it answers to the others too."""
+def _foreign_keys(rows: list[tuple[Any, ...]], tables: Mapping[TableName, Table]) -> Iterator[ForeignKey]:
+    """One key for all constraints that say the same, by the name that sorts first; it answers to the others too.
+
+    A key made before the table it references keeps that one's columns in the letters it was made with, on both servers.
+    """
     found: dict[tuple[TableName, TableName, frozenset[tuple[str, str]]], ForeignKey] = {}
     for (schema, name, constraint), group in groupby(sorted(rows, key=lambda r: r[:4]), lambda r: r[:3]):
         parts = list(group)
         child, parent = TableName(schema, name), TableName(parts[0][5], parts[0][6])
-        columns, parent_columns = tuple(p[4] for p in parts), tuple(p[7] for p in parts)
+        columns = spelled([p[4] for p in parts], tables.get(child))
+        parent_columns = spelled([p[7] for p in parts], tables.get(parent))
         pairs = (child, parent, frozenset(zip(columns, parent_columns, strict=True)))
         twin = found.get(pairs)
         if twin is not None:

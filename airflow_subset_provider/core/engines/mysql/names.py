@@ -32,6 +32,11 @@ def respelled(found: Schema, schemas: Sequence[str], databases: Mapping[str, str
     return Schema(found.dialect, tuple(schemas), tables, keys, found.server)
 
 
+def spelled(names: Sequence[str], table: Table | None) -> tuple[str, ...]:
+    """The names of its columns as the table itself has them."""
+    return _spelled(names, _columns(table))
+
+
 def _columns(table: Table | None) -> dict[str, str]:
     return {c.name.lower(): c.name for c in table.columns} if table else {}
 
@@ -50,5 +55,5 @@ def _table(table: Table, name: TableName, columns: Mapping[str, str]) -> Table:
 
 
 def _foreign_key(key: ForeignKey, child: TableName, parent: TableName, known: Known) -> ForeignKey:
-    mine, theirs = _columns(known.get(key.child)), _columns(known.get(key.parent))
-    return ForeignKey(key.name, child, _spelled(key.columns, mine), parent, _spelled(key.parent_columns, theirs))
+    mine, theirs = spelled(key.columns, known.get(key.child)), spelled(key.parent_columns, known.get(key.parent))
+    return ForeignKey(key.name, child, mine, parent, theirs)
