@@ -35,7 +35,8 @@ Row = tuple[bytes | None, ...]
 
 ROWS, LARGE_ROWS = 500, 16  # fetched at once: rows of at most 64 kB, and rows that may hold megabytes
 PIPE = 1 << 20
-STATEMENT = 1 << 20  # of an INSERT, unless max_allowed_packet is less
+STATEMENT = 1 << 20  # of an INSERT of several rows, unless max_allowed_packet is less
+OVERHEAD = 1024  # of a packet, for the comment before a statement and the protocol
 TELL_EVERY = 5.0
 GRACE = 30.0  # for both servers to give up a statement
 # Read as text even though everything else is read as bytes: JSON refuses bytes (error 3144), MariaDB's UUID and INET
@@ -188,11 +189,12 @@ class Copy:
 
     def _insert(self) -> None:
         """Large INSERTs, where LOAD DATA LOCAL is forbidden; IGNORE turns errors into warnings, as LOCAL does."""
-        room = min(STATEMENT, int(self._target.rows("SELECT @@max_allowed_packet")[0][0])) - 1024
+        packet = int(self._target.rows("SELECT @@max_allowed_packet")[0][0])
         names = ", ".join(name for name, _ in self._destination.columns)
         head = f"INSERT IGNORE INTO {self._destination.table} ({names}) VALUES ".encode()
         arrived, warned = 0, 0
-        for batch in _within(self._rows_as_sql(), room - len(head)):
+        room = packet - OVERHEAD - len(head)
+        for batch in _within(self._fitting(room, packet), min(STATEMENT, room)):
             self._count.bytes += sum(map(len, batch))
             with translated(self._target.label):
                 more, warnings = self._target.change(head + b",".join(batch))
@@ -200,6 +202,23 @@ class Copy:
             warned += warnings
             self._refuse(warned)
         self._check(arrived, warned)
+
+    def _fitting(self, room: int, packet: int) -> Iterator[bytes]:
+        """The rows as SQL.
+
+        Raises:
+            SubsetError: one is longer than the room there is in a packet of the target.
+        """
+        for row in self._rows_as_sql():
+            if len(row) > room:
+                raise SubsetError(
+                    Fault(
+                        f"a row takes {len(row):,} bytes in an INSERT: too many for max_allowed_packet = {packet:,}",
+                        self._destination.name,
+                        "Raise the target's max_allowed_packet, or let it take LOAD DATA LOCAL (local_infile = ON).",
+                    )
+                )
+            yield row
 
     def _rows_as_sql(self) -> Iterator[bytes]:
         escape = self._target.connection.escape_string
@@ -285,18 +304,10 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def _within(rows: Iterable[bytes], room: int) -> Iterator[list[bytes]]:
-    """Rows in groups of at most `room` bytes.
-
-    Raises:
-        SubsetError: one row alone is longer.
-    """
+    """Rows in groups of at most `room` bytes, or of one row that is longer."""
     held: list[bytes] = []
     size = 0
     for row in rows:
-        if len(row) > room:
-            raise SubsetError(
-                Fault(f"a row of {len(row):,} bytes is longer than the target's max_allowed_packet", do="Raise it.")
-            )
         if held and size + len(row) + 1 > room:
             yield held
             held, size = [], 0
