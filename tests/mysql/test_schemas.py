@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
-from airflow_subset_provider.core import engines, exact
+from airflow_subset_provider.core import engines, exact, indexes
 from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.engines.base import Source
 from airflow_subset_provider.core.errors import EndpointError, RequestError
@@ -70,6 +71,41 @@ def test_columns_of_keys_are_spelled_as_their_tables_spell_them(pair: Pair) -> N
     assert pair.subset(filters={"child": "Id = 2"}, others="referenced").dangling == 0
     assert pair.target.run("SELECT Id FROM child ORDER BY Id") == ((1,), (2,))
     assert pair.target.run("SELECT ID FROM parent ORDER BY ID") == ((1,), (2,))
+
+
+STRANGE = (
+    "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(9), g VARCHAR(9) AS (CONCAT(v, 'é')) STORED, n INT, KEY n (n), "
+    "CHECK (v <> 'ß')) COMMENT 'ü' DEFAULT CHARSET utf8mb4",
+    "CREATE TABLE bytes (id INT PRIMARY KEY, b BINARY(2) NOT NULL DEFAULT x'fe0a', e ENUM('é') CHARACTER SET latin1, "
+    "KEY b (b)) DEFAULT CHARSET utf8mb4",
+    "CREATE TABLE expressed (id INT PRIMARY KEY, v VARCHAR(9) CHARACTER SET latin1 AS (CONCAT(id, _latin1 x'e9')))",
+    "CREATE TRIGGER fired BEFORE INSERT ON t FOR EACH ROW SET NEW.v = CONCAT('é', NEW.v, _latin1 x'e9')",
+)
+
+
+def test_literals_that_are_no_utf8(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a client of another character set wrote, and bytes, come through as they are."""
+    with closing(pair.source.connect(charset="latin1", autocommit=True)) as connection:
+        for statement in STRANGE:
+            connection.query(statement.encode("latin1"))
+    tables = ("t", "bytes", "expressed")
+    pair.source.run(*(f"INSERT INTO {t} (id) VALUES (1)" for t in tables), f"ANALYZE TABLE {', '.join(tables)}")
+    for large in (indexes.LARGE, 1):  # MySQL's own ALTER TABLE, for indexes, writes literals in its client's set
+        monkeypatch.setattr(indexes, "LARGE", large)
+        assert pair.subset(filters=dict.fromkeys(tables, "id = 1")).kept == 3
+        for table in tables:
+            assert large == 1 or _shown(pair.target, f"TABLE {table}") == _shown(pair.source, f"TABLE {table}")
+            assert pair.target.rows(table) == pair.source.rows(table)
+        assert "SET NEW.v = CONCAT('é', NEW.v, _latin1 x'e9')" in _shown(pair.target, "TRIGGER fired").decode()
+
+
+def _shown(end: End, what: str) -> bytes:
+    with closing(end.connect()) as connection:
+        connection.converter = {}
+        connection.query("SET character_set_results = NULL")
+        connection.query(f"SHOW CREATE {what}")
+        row: tuple[bytes, ...] = connection.store_result().fetch_row(0, 0)[0]
+    return row[1 if what.startswith("TABLE") else 2]
 
 
 def test_a_connection_without_a_database_needs_names(shop: Pair) -> None:

@@ -64,6 +64,9 @@ TRUNCATED_RECURSION = 1931
 RAISE_THE_LIMIT = "Let this user set max_recursive_iterations, or raise the server's."
 INTERRUPTED = 1317
 
+# SHOW CREATE TABLE has literals in the character set they were written in (MySQL: `_latin1'…'`), and a default of bytes
+# as these bytes (MariaDB). Sent again as it came, it makes the same table.
+AS_IT_CAME = "surrogateescape"
 _MILLION: sa.ColumnElement[Any] = sa.literal_column("1000000")
 
 
@@ -241,7 +244,7 @@ class MySqlSession(MySqlFlavour, Session):
         if self._cancelled:
             raise MySQLdb.OperationalError(INTERRUPTED, "Query execution was interrupted")
         connection = self.connection
-        text = statement.encode() if isinstance(statement, str) else statement
+        text = statement.encode(errors=AS_IT_CAME) if isinstance(statement, str) else statement
         self._recursive = b"RECURSIVE" in text
         # The client library hands out a file only where the statement's first word is LOAD.
         connection.send_query(text if text.startswith(b"LOAD") else self._head + text)
@@ -305,7 +308,7 @@ class MySqlSession(MySqlFlavour, Session):
         """What the server warned of in the last statement."""
         self.send("SHOW WARNINGS")
         found = self.connection.store_result().fetch_row(0, 0)
-        return [(str(_text(level)), int(code), str(_text(message))) for level, code, message in found]
+        return [(level.decode(), int(code), message.decode(errors="replace")) for level, code, message in found]
 
     def literal(self, text: str) -> str:
         """A quoted string; `sql_mode` is ours, so a backslash escapes."""
@@ -369,7 +372,7 @@ def _value(value: bytes | None, kind: int) -> Any:
 
 
 def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode()
+    return None if value is None else value.decode(errors=AS_IT_CAME)
 
 
 def _comment(text: str) -> str:
