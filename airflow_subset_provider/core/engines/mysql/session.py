@@ -30,13 +30,11 @@ from airflow_subset_provider.core.sql import Condition, ServerType
 # Both ends read and write the same text for the same value: no mode that reinterprets quotes or spaces, zero and
 # impossible dates as they are, an id 0 as 0.
 SQL_MODE = "NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION,STRICT_ALL_TABLES"
-COLLATION = "utf8mb4_general_ci"  # of literals; a column's own wins wherever one is compared with a column
 SETTINGS = (
     f"sql_mode = '{SQL_MODE}'",
     "time_zone = '+00:00'",
     # Text comes as the bytes it is stored as; errors and metadata are UTF-8 all the same.
     "character_set_results = NULL",
-    f"collation_connection = '{COLLATION}'",
 )
 LOCK_WAIT = "lock_wait_timeout = 60"
 # Made where this user may make them and the server knows them.
@@ -219,14 +217,17 @@ class MySqlSession(MySqlFlavour, Session):
         self.connection.converter = {}
         self.connection.autocommit(True)
         self.connection.set_server_option(MULTI_STATEMENTS_OFF)
+        # Texts that are no column's compare as they do for the server's other clients (MySQL: utf8mb4_0900_ai_ci).
         self.connection.set_character_set("utf8mb4")
         self.server = recognised(self.rows("SELECT VERSION()")[0][0], self.label)
         self.run(f"SET SESSION {', '.join(SETTINGS)}")
         self.wish([*WISHES, *(f"{name} = {value}" for name, value in self.server.unlimited)])
-        found = self.rows(f"SELECT DATABASE(), @@max_error_count, {self.server.cuts_short}")[0]
-        self.database: str | None = found[0]
-        self.most_warnings: int = found[1]
-        self._cuts_short = bool(found[2])
+        known = f"DATABASE(), @@collation_connection, @@max_error_count, {self.server.cuts_short}"
+        self.database: str | None
+        self.collation_connection: str
+        self.most_warnings: int
+        self.database, self.collation_connection, self.most_warnings, cut = self.rows(f"SELECT {known}")[0]
+        self._cuts_short = bool(cut)
 
     def wish(self, settings: Sequence[str]) -> None:
         """SET SESSION: all in one statement, or one by one where any of them is refused."""

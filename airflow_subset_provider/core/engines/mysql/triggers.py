@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from airflow_subset_provider.core.engines.mysql.session import COLLATION, SQL_MODE, MySqlSession
+from airflow_subset_provider.core.engines.mysql.session import SQL_MODE, MySqlSession
 from airflow_subset_provider.core.errors import EndpointError, Fault
 from airflow_subset_provider.core.schema import TableName
 
@@ -120,6 +120,7 @@ def _as_made(session: MySqlSession, schema: str, trigger: Trigger) -> Iterator[N
     try:
         yield
     finally:
-        session.rows(f"SET SESSION sql_mode = '{SQL_MODE}', collation_connection = '{COLLATION}'")
+        collation = session.literal(session.collation_connection)
+        session.rows(f"SET SESSION sql_mode = '{SQL_MODE}', collation_connection = {collation}")
         if home:
             session.rows(f"USE {session.quote(home)}")
