@@ -7,6 +7,7 @@ down and memory stays flat.
 
 LOCAL makes the server swallow errors as it would with IGNORE (MySQL manual 15.2.9): duplicate keys, cut or unreadable
 values become warnings. So every warning is fatal here, and the number of rows that arrived must be the number sent.
+But for what the target's expressions (generated columns, CHECKs) give: the source's own give it for the same values.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +34,7 @@ from airflow_subset_provider.core.errors import Fault, SubsetError
 
 log = logging.getLogger(__name__)
 Row = tuple[bytes | None, ...]
+Warned = tuple[str, int, str]
 
 ROWS, LARGE_ROWS = 500, 16  # fetched at once: rows of at most 64 kB, and rows that may hold megabytes
 PIPE = 1 << 20
@@ -42,6 +45,11 @@ GRACE = 30.0  # for both servers to give up a statement
 # Read as text even though everything else is read as bytes: JSON refuses bytes (error 3144), MariaDB's UUID and INET
 # types would take them for their binary form.
 AS_TEXT = frozenset({Kind.JSON, Kind.OTHER})
+# A warning of a value that is stored ends with the column's name, whatever the type; what expressions give, with none.
+_OF_COLUMN = re.compile(r" for column (?:'(.+)'|`.+`\.`.+`\.`(.+)`) at row \d+\Z", re.DOTALL)
+# How these begin: an operand, a function's argument, its overflow, a value of a functional index.
+OF_EXPRESSIONS = {1292: "Truncated incorrect ", 1411: "", 1441: "", 3751: ""}
+UNTOLD = "So many warnings that the server does not list them all: load fewer rows at once (`chunk_rows`)."
 
 
 @dataclass(frozen=True)
@@ -52,11 +60,13 @@ class Destination:
         name: the table's, for people.
         table: quoted and qualified.
         columns: quoted, with their types.
+        generated: columns that it computes, in small letters.
     """
 
     name: str
     table: str
     columns: tuple[tuple[str, Type], ...]
+    generated: frozenset[str] = frozenset()
 
     @property
     def large(self) -> bool:
@@ -118,7 +128,8 @@ class Copy:
             SubsetError: either end failed, or the target did not take a row as it was.
         """
         jobs = self._pipe_jobs() if local_infile else [self._insert]
-        _together(jobs, self._cancel, lambda: progress and progress(self._count.moved))
+        with self._target.tolerant():
+            _together(jobs, self._cancel, lambda: progress and progress(self._count.moved))
         return self._count.moved
 
     def _cancel(self) -> None:
@@ -171,7 +182,8 @@ class Copy:
         )
         with translated(self._target.label):
             arrived, warned = self._target.change(statement)
-        self._check(arrived, warned)
+            changed = self._changed(warned)
+        self._check(arrived, changed)
 
     def _write(self, pipe: Path, loaded: threading.Event) -> None:
         descriptor = _opened(pipe, loaded)
@@ -192,16 +204,16 @@ class Copy:
         packet = int(self._target.rows("SELECT @@max_allowed_packet")[0][0])
         names = ", ".join(name for name, _ in self._destination.columns)
         head = f"INSERT IGNORE INTO {self._destination.table} ({names}) VALUES ".encode()
-        arrived, warned = 0, 0
+        arrived, changed = 0, 0
         room = packet - OVERHEAD - len(head)
         for batch in _within(self._fitting(room, packet), min(STATEMENT, room)):
             self._count.bytes += sum(map(len, batch))
             with translated(self._target.label):
-                more, warnings = self._target.change(head + b",".join(batch))
+                more, warned = self._target.change(head + b",".join(batch))
+                changed += self._changed(warned)
             arrived += more
-            warned += warnings
-            self._refuse(warned)
-        self._check(arrived, warned)
+            self._refuse(changed)
+        self._check(arrived, changed)
 
     def _fitting(self, room: int, packet: int) -> Iterator[bytes]:
         """The rows as SQL.
@@ -230,29 +242,53 @@ class Copy:
 
     # -- proof
 
-    def _check(self, arrived: int, warned: int) -> None:
+    def _changed(self, warned: int) -> int:
+        """How many of the last statement's warnings are of values that it stored; all, where not all are listed."""
+        listed = self._target.warnings() if warned else []
+        if len(listed) != warned or warned >= self._target.most_warnings:
+            return warned
+        return len(self._of_values(listed))
+
+    def _check(self, arrived: int, changed: int) -> None:
         """Every row must have arrived, and as it was.
 
         Raises:
             SubsetError: some did not.
         """
-        self._refuse(warned)
+        self._refuse(changed)
         if arrived != self._count.rows:
             raise SubsetError(
                 Fault(f"{self._count.rows} rows were sent, {arrived} arrived", self._destination.name, "Run again.")
             )
 
-    def _refuse(self, warned: int) -> None:
+    def _refuse(self, changed: int) -> None:
         """A warning is a value that was changed, but for ENUM values that the source has no member for either.
 
         Raises:
             SubsetError: there are more warnings than such values.
         """
-        if warned <= self._count.empty_enums:
+        if changed <= self._count.empty_enums:
             return
-        words = dict.fromkeys(f"{without_values(text)} (warning {code})" for _, code, text in self._target.warnings())
-        faults = [Fault(w, self._destination.name) for w in list(words)[:5]]
-        raise SubsetError(faults or Fault(f"{warned} warnings", self._destination.name))
+        name, listed = self._destination.name, self._target.warnings()
+        told = self._of_values(listed)
+        raise SubsetError(faults(told or listed, name, "" if told else UNTOLD) or Fault(f"{changed} warnings", name))
+
+    def _of_values(self, warnings: Iterable[Warned]) -> list[Warned]:
+        """Those that are of values that the table was given, and not of what it computes from them."""
+        return [w for w in warnings if not _is_computed(*w[1:], self._destination.generated)]
+
+
+def _is_computed(code: int, message: str, generated: Collection[str]) -> bool:
+    named = _OF_COLUMN.search(message)
+    if named is not None:
+        return (named[1] or named[2]).lower() in generated
+    return code in OF_EXPRESSIONS and message.startswith(OF_EXPRESSIONS[code])
+
+
+def faults(warnings: Iterable[Warned], where: str, do: str = "") -> list[Fault]:
+    """The first few, without values."""
+    words = dict.fromkeys(f"{without_values(text)} (warning {code})" for _, code, text in warnings)
+    return [Fault(w, where, do) for w in list(words)[:5]]
 
 
 def rendered(rows: Sequence[Row]) -> bytes:

@@ -8,8 +8,8 @@ and a task that is told to stop could not stop its statement.
 from __future__ import annotations
 
 import select
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -29,7 +29,8 @@ from airflow_subset_provider.core.sql import Condition, ServerType
 
 # Both ends read and write the same text for the same value: no mode that reinterprets quotes or spaces, zero and
 # impossible dates as they are, an id 0 as 0.
-SQL_MODE = "NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION,STRICT_ALL_TABLES"
+TOLERANT = "NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION"
+SQL_MODE = f"{TOLERANT},STRICT_ALL_TABLES"
 SETTINGS = (
     f"sql_mode = '{SQL_MODE}'",
     "time_zone = '+00:00'",
@@ -237,6 +238,20 @@ class MySqlSession(MySqlFlavour, Session):
             for setting in settings:
                 with suppress(MySQLdb.Error):
                     self.run(f"SET SESSION {setting}")
+
+    @contextmanager
+    def tolerant(self) -> Iterator[None]:
+        """What a table's expressions (generated columns, CHECKs) give for its values is no error.
+
+        They gave it in the source as well, where the values were stored in other modes. Only for statements that change
+        no value on the way, or whose warnings are looked at.
+        """
+        self.rows(f"SET SESSION sql_mode = '{TOLERANT}'")
+        try:
+            yield
+        finally:
+            with suppress(MySQLdb.Error):
+                self.run(f"SET SESSION sql_mode = '{SQL_MODE}'")
 
     # -- statements
 

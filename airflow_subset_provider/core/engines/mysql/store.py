@@ -20,8 +20,9 @@ from sqlalchemy.sql import visitors
 from airflow_subset_provider.core.engines.base import PAGE, Endpoint, Moved, Progress, Source, Statement, Store
 from airflow_subset_provider.core.engines.mysql import types
 from airflow_subset_provider.core.engines.mysql.errors import LOCAL_INFILE_OFF, code_of, translated, words_of
-from airflow_subset_provider.core.engines.mysql.load import Copy, Destination
+from airflow_subset_provider.core.engines.mysql.load import Copy, Destination, faults
 from airflow_subset_provider.core.engines.mysql.session import MySqlSession, quoted_name
+from airflow_subset_provider.core.errors import SubsetError
 from airflow_subset_provider.core.schema import Column, Schema, Table, TableName
 from airflow_subset_provider.core.sql import Condition, ServerType, Tables
 
@@ -40,6 +41,7 @@ JSON = """
 SELECT COLUMN_NAME FROM information_schema.COLUMNS
 WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = {table} AND DATA_TYPE = 'json'
 """
+NULLS = frozenset({1048, 1263})  # NULL for a column that takes none
 TOUCHED = """
 SELECT COLUMN_NAME FROM information_schema.COLUMNS
 WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = {table} AND EXTRA LIKE '%on update%'
@@ -135,6 +137,19 @@ class MySqlStore(MySqlSession, Store):
             self.refuse_truncation()
         return touched
 
+    def _settle(self, statement: str, table: TableName) -> int:
+        """Change rows of a table, whose expressions may give warnings on the way.
+
+        Raises:
+            SubsetError: a NULL became some other value, as outside strict mode it does where none may be.
+        """
+        with translated(self.label), self.tolerant():
+            touched, _ = self.change(statement)
+            warned = self.refuse_truncation()
+        unsure = len(warned) >= self.most_warnings
+        SubsetError.raise_for(faults([w for w in warned if unsure or w[1] in NULLS], str(table)))
+        return touched
+
     def delete(self, table: TableName, conditions: Sequence[Condition]) -> int:
         """By the values that decide: a table that is deleted from may not stand in a subquery (error 1093).
 
@@ -150,7 +165,8 @@ class MySqlStore(MySqlSession, Store):
             sa.select(*(rows.c[c].label(f"k{n}") for n, c in enumerate(read))).where(*conditions).distinct()
         )
         name = self._named(table)
-        return self.execute(f"DELETE {name} FROM {name} JOIN ({hit}) AS subset_hit ON {self._same(name, read)}")
+        with self.tolerant():
+            return self.execute(f"DELETE {name} FROM {name} JOIN ({hit}) AS subset_hit ON {self._same(name, read)}")
 
     def set_null(self, table: TableName, cuts: Sequence[tuple[Condition, Sequence[str]]]) -> int:
         """All at once: each condition is answered once, for all rows, before any row changes.
@@ -175,8 +191,9 @@ class MySqlStore(MySqlSession, Store):
         changes += [
             f"{name}.{self.quote(c)} = {name}.{self.quote(c)}" for c in self._touched(table) if c not in reasons
         ]
-        return self.execute(
-            f"UPDATE {name} JOIN ({hit}) AS subset_hit ON {self._same(name, read)} SET {', '.join(changes)}"
+        return self._settle(
+            f"UPDATE {name} JOIN ({hit}) AS subset_hit ON {self._same(name, read)} SET {', '.join(changes)}",
+            table,
         )
 
     def _same(self, name: str, columns: Sequence[str]) -> str:
@@ -255,7 +272,7 @@ class MySqlStore(MySqlSession, Store):
     def _copy(self, source: Source, statement: str, table: Table, into: str, progress: Progress | None = None) -> Moved:
         json = self._json_columns(table.name)
         columns = tuple((self.quote(c.name), types.parsed("json" if c.name in json else c.type)) for c in table.copied)
-        destination = Destination(str(table.name), into, columns)
+        destination = Destination(str(table.name), into, columns, _generated(table))
         return Copy(_session(source), statement, self, destination).run(self._may_load(), progress)
 
     def _json_columns(self, table: TableName) -> set[str]:
@@ -288,9 +305,13 @@ class MySqlStore(MySqlSession, Store):
         moved = self._copy(source, source.compile(statement), table, stage)
         same = " AND ".join(f"{into}.{self.quote(c)} = {stage}.{self.quote(c)}" for c in key)
         self.execute(f"DELETE {stage} FROM {stage} JOIN {into} ON {same}")
-        rows = self.execute(f"INSERT INTO {into} ({columns}) SELECT {columns} FROM {stage}")
+        rows = self._settle(f"INSERT INTO {into} ({columns}) SELECT {columns} FROM {stage}", table.name)
         self._drop_temporary("subset_stage")
         return Moved(rows, moved.bytes, moved.seconds)
+
+
+def _generated(table: Table) -> frozenset[str]:
+    return frozenset(c.name.lower() for c in table.columns if c.generated)
 
 
 def _session(source: Source) -> MySqlSession:
