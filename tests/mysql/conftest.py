@@ -121,7 +121,8 @@ def setting(server: MySqlFamilyEndpoint) -> Iterator[Callable[[str, str], None]]
 
     yield change
     for name, value in before.items():
-        administrator.run(f"SET GLOBAL {name} = {value}")
+        with closing(administrator.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(f"SET GLOBAL {name} = %s", (value,))
 
 
 @pytest.fixture

@@ -116,6 +116,19 @@ def test_a_row_alone_may_take_the_whole_packet(pair: Pair) -> None:
     assert pair.target.run(lengths) == pair.source.run(lengths)
 
 
+def test_another_default_engine_of_the_target(pair: Pair, setting: Callable[[str, str], None]) -> None:
+    """Tables of the run's own hold BLOBs and take part in its transactions."""
+    setting("default_tmp_storage_engine", "MEMORY")
+    setting("default_storage_engine", "MyISAM")
+    pair.source.run(
+        "CREATE TABLE t (id INT PRIMARY KEY, up INT, b BLOB, FOREIGN KEY (up) REFERENCES t (id)) ENGINE = InnoDB",
+        "INSERT INTO t VALUES (1, NULL, 'a'), (2, 1, 'b'), (3, 2, 'c')",
+    )
+    assert pair.subset(filters={"t": "id = 3"}).kept == 3
+    engines = pair.target.run("SELECT DISTINCT ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()")
+    assert engines == (("InnoDB",),)
+
+
 def test_a_user_without_select_on_one_table(shop: Pair, limited_user: Callable[..., dict[str, Any]]) -> None:
     shop.source.run("CREATE TABLE other (id INT PRIMARY KEY)")
     shop.source.user = limited_user(f"SELECT ON `{shop.source.name}`.orders", f"SELECT ON `{shop.source.name}`.other")

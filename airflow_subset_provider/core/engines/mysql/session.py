@@ -53,6 +53,9 @@ WISHES = (
     "sql_quote_show_create = 1",
     "max_error_count = 65535",
     "completion_type = 'NO_CHAIN'",
+    # Of this package's own tables: MEMORY takes no BLOB (error 1163), MyISAM no transaction.
+    "default_storage_engine = InnoDB",
+    "default_tmp_storage_engine = InnoDB",
 )
 INTEGERS = frozenset(
     {FIELD_TYPE.TINY, FIELD_TYPE.SHORT, FIELD_TYPE.LONG, FIELD_TYPE.LONGLONG, FIELD_TYPE.INT24, FIELD_TYPE.YEAR}
