@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar
 
 from sandbox import apt
@@ -41,7 +42,10 @@ class MariaDbServer(MariaDbEndpoint, MySqlFamilyServer):
         apt.install_unless(_has_programs, PACKAGES)
 
     def initialise(self, data: Path) -> None:
-        """Run mariadb-install-db, which takes 0.4 s in memory and 5 s on a slow disk."""
+        """Run mariadb-install-db, which takes 0.4 s in memory and 5 s on a slow disk.
+
+        In a tmpdir of its own: the server that it starts removes every temporary table it finds there.
+        """
         command = [
             find_program(("mariadb-install-db",)),
             "--no-defaults",
@@ -53,7 +57,9 @@ class MariaDbServer(MariaDbEndpoint, MySqlFamilyServer):
             "--innodb-log-file-size=64M",
             f"--datadir={data}",
         ]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        with TemporaryDirectory(prefix="subset-my-") as temporary:
+            command.append(f"--tmpdir={temporary}")
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode:
             raise SandboxError(f"mariadb-install-db failed: {(result.stderr or result.stdout).strip()[-2000:]}")
 

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from sandbox import mariadb, mysql, postgresql, servers
-from sandbox.mariadb import MariaDbEndpoint
+from sandbox.mariadb import MariaDbEndpoint, MariaDbServer
 from sandbox.mysql import MySqlEndpoint
 from sandbox.postgresql import PostgresEndpoint, PostgresServer
 from sandbox.process import Confinement, SandboxError, Supervised, start_on_free_port
@@ -154,6 +154,16 @@ def test_the_server_dies_with_its_parent(
         parent.send_signal(ending)
     assert until(lambda: not processes_naming(scratch)), "the server outlived its parent"
     assert until(lambda: not Path(scratch).exists()), "the data directory was left behind"
+
+
+@pytest.mark.usefixtures("mariadb_server")
+def test_a_new_mariadb_leaves_the_temporary_tables_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that starts removes those it finds, and one that is being made beside it then fails over that."""
+    other = tmp_path / "#sql-temptable-1-1-1.MAI"
+    other.touch()
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    MariaDbServer.initialise(MariaDbServer.__new__(MariaDbServer), tmp_path / "data")
+    assert other.exists()
 
 
 def test_stop_leaves_nothing_and_may_be_repeated() -> None:
