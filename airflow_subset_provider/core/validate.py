@@ -55,7 +55,7 @@ def validate(spec: Spec, schema: Schema, source: Source) -> Validation:
         found = wrong or _count(schema, source, table, clause, where)
         if isinstance(found, int):
             good.append(FilterCheck(table, clause, found, schema[table].rows))
-            remarks += [f"{where}: {remark}" for remark in source.clause_remarks(clause)]
+            remarks += [f"{where}: {remark}" for remark in source.clause_remarks(table, clause)]
         else:
             faults += found
     return Validation(tuple(good), tuple(faults), (*warnings, *remarks))

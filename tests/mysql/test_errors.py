@@ -22,6 +22,7 @@ from airflow_subset_provider.core.engines.mysql.server import MARIADB, MYSQL, re
 from airflow_subset_provider.core.errors import EndpointError, RetryableError, SubsetError, TargetError
 from airflow_subset_provider.core.run import Endpoint, Run, reflect, subset
 from airflow_subset_provider.core.spec import Spec
+from airflow_subset_provider.core.validate import Validation, validate
 from sandbox.mariadb import MariaDbEndpoint, MariaDbServer
 from sandbox.mysql_family import MySqlFamilyEndpoint
 from sandbox.postgresql import PostgresEndpoint
@@ -92,6 +93,33 @@ def test_text_that_is_taken_for_a_number_is_told(shop: Pair, caplog: pytest.LogC
     assert told in caplog.text
     assert re.search(rf"{shop.source.name}\.customer: Truncated incorrect \w+ value \(warning 1292\)", caplog.text)
     assert "'b'" not in caplog.text
+
+
+def test_what_a_filter_means_to_other_clients_is_told(shop: Pair, setting: Callable[[str, str], None]) -> None:
+    """Sessions are in UTC and in modes of their own; a server's clients need not be."""
+    shop.source.run("ALTER TABLE customer ADD seen TIMESTAMP DEFAULT '2024-07-01 00:30:00'")
+    mine = r"""seen > '2024-07-01' OR name = "\\" || id = 0"""
+
+    def told(clause: str) -> list[str]:
+        report, where = shop.subset(filters={"customer": clause}), f"filters['{shop.source.name}.customer']: "
+        return [w.removeprefix(where).split(",")[0] for w in report.warnings if w.startswith(where) and " here" in w]
+
+    assert told(mine + " OR seen < NOW()") == []
+    setting("time_zone", "'+02:00'")
+    setting("sql_mode", "'ANSI_QUOTES,PIPES_AS_CONCAT,NO_BACKSLASH_ESCAPES'")
+    assert told("name <> 'seen at NOW()' /* seen */") == []
+    assert told("id > 0 AND CURRENT_DATE > '2024-01-01'") == told("customer.`seen` IS NULL") == ["TIMESTAMPs"]
+    assert told(mine) == [
+        "TIMESTAMPs",
+        *(f"the server's sql_mode has {m}" for m in ("ANSI_QUOTES", "NO_BACKSLASH_ESCAPES", "PIPES_AS_CONCAT")),
+    ]
+    (remark,) = validated(shop, "seen IS NULL").warnings
+    assert remark.endswith("while the server's time_zone is +02:00: use CONVERT_TZ")
+
+
+def validated(shop: Pair, clause: str) -> Validation:
+    with engines.get("mysql").source(shop.source.endpoint(), "test") as session:
+        return validate(Spec.of(filters={"customer": clause}), reflect(shop.source.endpoint()), session)
 
 
 def test_a_row_longer_than_a_packet_says_so(pair: Pair, setting: Callable[[str, str], None]) -> None:

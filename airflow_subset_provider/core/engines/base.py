@@ -211,12 +211,12 @@ class Source(Session):
     def clause_faults(self, table: TableName, clause: str, where: str) -> list[Fault]:
         """What the server says against a WHERE clause on one table, with the place in it; nothing is run."""
 
-    def clause_remarks(self, clause: str) -> list[str]:
-        """What the server remarked on the statement before, which has read rows by the clause."""
+    def clause_remarks(self, table: TableName, clause: str) -> list[str]:
+        """What there is to say of a clause, right after a statement that has read rows by it."""
         return []
 
     def filter_remarks(self, table: TableName, clause: str) -> list[str]:
-        """What the server remarks on a clause that it accepts, without reading rows by it."""
+        """What there is to say of a clause that the server accepts; no rows are read by it."""
         return []
 
     @abstractmethod

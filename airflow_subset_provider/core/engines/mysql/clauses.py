@@ -7,7 +7,7 @@ stumbled over: a column, a table, a function, a value; which of several places t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import MySQLdb
@@ -29,6 +29,18 @@ _AGGREGATES = re.compile(
     r"\b(?:count|sum|avg|min|max|std|stddev\w*|var\w*|bit_\w+|group_concat|json_\w+agg)\s*\(", re.IGNORECASE
 )
 _WINDOWS = re.compile(r"\b\w+\s*\([^()]*\)\s*over\b", re.IGNORECASE)
+# What says another time in another time zone, beside columns of type TIMESTAMP.
+_CLOCKS = re.compile(
+    r"\b(?:now|sysdate|cur(?:date|time)|unix_timestamp|from_unixtime)\s*\(|\bcurrent_(?:date|time(?:stamp)?)\b"
+    r"|\blocaltime(?:stamp)?\b",
+    re.IGNORECASE,
+)
+# Modes that a server may have for its clients, where they show, and what is so without them.
+_MODES = {
+    "ANSI_QUOTES": ('"', "double quotes hold a string; use backquotes for a name"),
+    "NO_BACKSLASH_ESCAPES": ("\\", "a backslash in a string escapes; write it twice"),
+    "PIPES_AS_CONCAT": ("||", "|| means OR; use CONCAT"),
+}
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,24 @@ def remarks(warnings: Iterable[tuple[str, int, str]], clause: str) -> list[str]:
         f"{_sayable(text, clause)} (warning {code})" for level, code, text in warnings if level == "Warning"
     )
     return [f"{words}: {_COERCED}" if f"warning {COERCED}" in words else words for words in found]
+
+
+def in_utc(clause: str, zone: str, stamps: Iterable[str]) -> Iterator[str]:
+    """That times are UTC, where the clause has any that the server's other clients take for those of `zone`.
+
+    Args:
+        stamps: names of the columns that hold a moment, which the server shows in the session's time zone.
+    """
+    bare = _OPAQUE.sub(" ", clause)
+    if zone and (_CLOCKS.search(bare) or any(_identifier(name).search(bare) for name in stamps)):
+        yield f"TIMESTAMPs, NOW() and CURDATE() are in UTC here, while the server's time_zone is {zone}: use CONVERT_TZ"
+
+
+def in_our_modes(clause: str, modes: Collection[str]) -> Iterator[str]:
+    """What the clause has that means something else in one of the server's modes."""
+    for mode, (mark, meaning) in _MODES.items():
+        if mode in modes and mark in clause:
+            yield f"the server's sql_mode has {mode}, which is not in force here: {meaning}"
 
 
 def _sayable(text: str, clause: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from itertools import groupby, takewhile
 from math import prod
 from typing import Any
@@ -23,6 +24,15 @@ from airflow_subset_provider.core.schema import Schema, Table, TableName
 INDEXES = """
 SELECT TABLE_SCHEMA, TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX, COLUMN_NAME, SUB_PART
 FROM information_schema.STATISTICS WHERE TABLE_SCHEMA IN ({schemas})
+"""
+# In winter and in summer: some zones are UTC in one of them. CONVERT_TZ knows SYSTEM without the server's zone tables.
+HABITS = """
+SELECT CONVERT_TZ('2024-01-01 12:00:00', '+00:00', @@GLOBAL.time_zone) <> '2024-01-01 12:00:00'
+    OR CONVERT_TZ('2024-07-01 12:00:00', '+00:00', @@GLOBAL.time_zone) <> '2024-07-01 12:00:00',
+    @@GLOBAL.time_zone, @@GLOBAL.system_time_zone, @@GLOBAL.sql_mode
+"""
+STAMPS = """
+SELECT DISTINCT COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {schema} AND DATA_TYPE = 'timestamp'
 """
 
 
@@ -69,14 +79,27 @@ class MySqlSource(MySqlSession, Source):
             return []
         return [clauses.fault(complaints, clause, where, lambda other: self._prepared(f"{head}({other}\n)"))]
 
-    def clause_remarks(self, clause: str) -> list[str]:
-        """Its warnings: these servers compare values of any two types, if need be as numbers."""
-        return clauses.remarks(self.warnings(), clause)
+    def clause_remarks(self, table: TableName, clause: str) -> list[str]:
+        """Its warnings: these servers compare values of any two types, if need be as numbers. And its settings."""
+        return [*clauses.remarks(self.warnings(), clause), *self._otherwise_meant(table, clause)]
+
+    def _otherwise_meant(self, table: TableName, clause: str) -> list[str]:
+        """Where the server's other clients would take the clause for something else."""
+        zone, modes = self._habits
+        stamps = self.rows(STAMPS.format(schema=self.literal(table.schema))) if zone else []
+        return [*clauses.in_utc(clause, zone, [name for (name,) in stamps]), *clauses.in_our_modes(clause, modes)]
+
+    @cached_property
+    def _habits(self) -> tuple[str, frozenset[str]]:
+        """The server's time zone, "" for UTC, and its SQL modes: what a session has that sets none."""
+        local, zone, system, modes = self.rows(HABITS)[0]
+        named = f"SYSTEM ({system})" if zone == "SYSTEM" else zone
+        return named if local else "", frozenset(modes.split(","))
 
     def filter_remarks(self, table: TableName, clause: str) -> list[str]:
         """EXPLAIN converts the clause's constants, and warns of those that are no number or date."""
         refused = self._explained(f"SELECT 1 FROM {self.quote(*table)} WHERE ({clause}\n)")
-        return [] if refused else self.clause_remarks(clause)
+        return [] if refused else self.clause_remarks(table, clause)
 
     def statement_faults(self, statement: Statement | str, where: str) -> list[Fault]:
         """Let the server prepare it."""
