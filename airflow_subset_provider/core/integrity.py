@@ -231,41 +231,47 @@ class Integrity:
     ) -> Iterator[tuple[TableName, Moved]]:
         parent = self.plan.schema[relation.key.parent]
         for page in self.missing(relation):
-            rows = self._by_key(relation.key, page)
             if self._means_many(relation):
                 yield parent.name, self._fetch_groups(relation.key, page)
             elif not climbs:
-                yield parent.name, self.target.load(self.source, rows, parent)
+                yield parent.name, self.target.load(self.source, self._by_key(relation.key, page), parent)
             elif self.banned or len(climbs) > self.source.most_members:
-                yield parent.name, self.target.load_missing(self.source, rows, parent, relation.key.parent_columns)
+                yield parent.name, self._fetch_page(relation.key, page, relation.key.parent_columns)
             else:
                 yield from self._fetch_upwards(component, relation.key, page, climbs)
 
     def _fetch_groups(self, key: ForeignKey, page: list[tuple[str, ...]]) -> Moved:
         """All rows with these values. Where they cannot be told apart, those already here make way for all."""
-        parent, rows = self.plan.schema[key.parent], self._by_key(key, page)
+        parent = self.plan.schema[key.parent]
         if parent.identity:
-            return self.target.load_missing(self.source, rows, parent, parent.identity)
+            return self._fetch_page(key, page, parent.identity)
         columns, here = self._columns(key.parent, key.parent_columns), self.here[key.parent]
         wanted = self.target.keep("subset_groups", columns, [page])
         same = [here.c[c.name] == wanted.c[c.name] for c in columns]
         gone = self.target.delete(key.parent, [sql.exists(wanted, same, here)])
-        return self.target.load(self.source, rows, parent) + Moved(-gone)
+        return self.target.load(self.source, self._by_key(key, page), parent) + Moved(-gone)
 
-    def _by_key(self, key: ForeignKey, page: list[tuple[str, ...]]) -> sa.Select[Any]:
+    def _fetch_page(self, key: ForeignKey, page: list[tuple[str, ...]], known_by: tuple[str, ...]) -> Moved:
+        """The parent's rows with these key values, but for those that are here: `known_by` names one."""
+        rows = self._by_key(key, page, known_by)
+        return self.target.load_missing(self.source, rows, self.plan.schema[key.parent], known_by)
+
+    def _by_key(self, key: ForeignKey, page: list[tuple[str, ...]], known_by: tuple[str, ...] = ()) -> sa.Select[Any]:
         """SELECT the parent's rows with these key values, on the source."""
-        return self.rows_by_key(key.parent, self._columns(key.parent, key.parent_columns), page)
+        return self.rows_by_key(key.parent, self._columns(key.parent, key.parent_columns), page, known_by)
 
-    def rows_by_key(self, table: TableName, key: Sequence[Column], page: list[tuple[str, ...]]) -> sa.Select[Any]:
+    def rows_by_key(
+        self, table: TableName, key: Sequence[Column], page: list[tuple[str, ...]], known_by: tuple[str, ...] = ()
+    ) -> sa.Select[Any]:
         """SELECT a table's rows with these values of some key, on the source."""
         wanted = self.source.keys(key, page, self.free("wanted"))
         rows = self.there[table]
         same = [wanted.c[c.name] == rows.c[c.name] for c in key]
-        return self._every(table).where(sql.exists(wanted, same, rows))
+        return self._every(table, known_by).where(sql.exists(wanted, same, rows))
 
-    def _every(self, table: TableName) -> sa.Select[Any]:
-        """SELECT a table's copied columns, on the source."""
-        columns = self.plan.schema[table].copied
+    def _every(self, table: TableName, known_by: tuple[str, ...] = ()) -> sa.Select[Any]:
+        """SELECT a table's copied columns, on the source, and those by which `load_missing` knows the row."""
+        columns = self.plan.schema[table].storing(known_by).copied
         rows = self.there.select(table, [c.name for c in columns])
         return sql.sent(rows, columns, self.source.sent)  # type: ignore[return-value]
 
@@ -291,8 +297,8 @@ class Integrity:
         for tag, (table, columns) in enumerate(nodes):
             rows, node = self.there[table], walk.node(cte, tag)
             same = [node.c[c] == rows.c[c] for c in columns]
-            found = self._every(table).where(sql.exists(cte, [node.is_tag, *same], rows))
             known_by = self._told_apart(table, columns)
+            found = self._every(table, known_by).where(sql.exists(cte, [node.is_tag, *same], rows))
             yield table, self.target.load_missing(self.source, found, self.plan.schema[table], known_by)
 
     def _told_apart(self, table: TableName, columns: tuple[str, ...]) -> tuple[str, ...]:

@@ -140,6 +140,12 @@ class Table:
         """The columns a copy writes: all but the generated ones."""
         return tuple(c for c in self.columns if not c.generated)
 
+    def storing(self, names: Iterable[str]) -> Table:
+        """The table as one that stores these columns: what they are in a temporary table, which generates none."""
+        stored = set(names)
+        columns = (replace(c, generated=c.generated and c.name not in stored) for c in self.columns)
+        return replace(self, columns=tuple(columns))
+
 
 @dataclass(frozen=True)
 class Schema:

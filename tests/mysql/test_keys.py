@@ -172,3 +172,13 @@ def test_trailing_spaces_that_count(pair: Pair) -> None:
     assert kept(pair, filters={"letter": "id <= 2"}, others="referenced") == {"letter": 2, "person": 2}
     assert kept(pair, filters={"letter": "id = 2"}, others="referenced") == {"letter": 1, "person": 1}
     assert pair.target.run("SELECT name FROM person") == (("a ",),)
+
+
+@pytest.mark.parametrize("name", ["subset_n", "SUBSET_N"])
+def test_a_column_of_the_name_that_a_temporary_key_has(pair: Pair, name: str) -> None:
+    pair.source.run(
+        f"CREATE TABLE t (id INT PRIMARY KEY, {name} INT, subset_n1 INT, up INT, FOREIGN KEY (up) REFERENCES t (id))",
+        "INSERT INTO t VALUES (1, 5, 6, NULL), (2, 5, 6, 1), (3, 5, 6, 2)",
+    )
+    pair.subset(filters={"t": "id = 3"}, others="referenced")
+    assert pair.target.rows("t") == pair.source.rows("t")

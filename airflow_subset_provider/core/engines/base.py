@@ -288,7 +288,7 @@ class Store(Session):
 
     @abstractmethod
     def load_missing(self, source: Source, statement: Statement | str, table: Table, key: Sequence[str]) -> Moved:
-        """The same, leaving out rows whose key the table has already."""
+        """The same, leaving out rows whose key the table has already; the SELECT has all columns of the key."""
 
     @abstractmethod
     def keep(self, name: str, columns: Sequence[Column], pages: Iterable[list[tuple[str, ...]]]) -> sa.TableClause:

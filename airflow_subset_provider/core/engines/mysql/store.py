@@ -35,7 +35,7 @@ SETTINGS = (
     "sql_notes = 0",  # notes are no warnings: "table already exists" must not look like a changed value
 )
 # A key for every temporary table: servers with sql_require_primary_key refuse one without.
-NUMBER = "`subset_n` BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY"
+NUMBER = "{} BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY"
 
 JSON = """
 SELECT COLUMN_NAME FROM information_schema.COLUMNS
@@ -209,13 +209,13 @@ class MySqlStore(MySqlSession, Store):
     def pages(self, statement: sa.Select[Any], size: int = PAGE) -> Iterator[list[tuple[str, ...]]]:
         """Through a temporary table: between two pages the connection is needed, and no cursor would stay open."""
         name = f"subset_pages_{next(self._numbers)}"
-        columns = ", ".join(self.quote(str(c.key)) for c in statement.selected_columns)
-        self._make_temporary(name, self.compile(statement))
-        last = 0
+        names = [str(c.key) for c in statement.selected_columns]
+        number = self._make_temporary(name, names, self.compile(statement))
+        last, columns = 0, self._listed(names)
         while True:
             found = self.rows(
-                f"SELECT subset_n, {columns} FROM {self.quote(name)} "
-                f"WHERE subset_n > {last} ORDER BY subset_n LIMIT {size}"
+                f"SELECT {number}, {columns} FROM {self.quote(name)} "
+                f"WHERE {number} > {last} ORDER BY {number} LIMIT {size}"
             )
             if not found:
                 break
@@ -225,11 +225,14 @@ class MySqlStore(MySqlSession, Store):
 
     # -- temporary tables
 
-    def _make_temporary(self, name: str, statement: str, columns: str = "") -> None:
+    def _make_temporary(self, name: str, columns: Iterable[str], statement: str = "", spec: str = "") -> str:
+        """Make it of a statement that gives these columns, or of their definitions; its key's name, quoted."""
         if name in self._temporary:
             self._drop_temporary(name)
         self._temporary.add(name)
-        self.execute(f"CREATE TEMPORARY TABLE {self.quote(name)} ({NUMBER}{columns}) {statement}")
+        number = self.quote(_other_than(columns))
+        self.execute(f"CREATE TEMPORARY TABLE {self.quote(name)} ({NUMBER.format(number)}{spec}) {statement}")
+        return number
 
     def _drop_temporary(self, name: str) -> None:
         """Neither making nor dropping a temporary table commits (MySQL manual 15.3.3)."""
@@ -239,8 +242,8 @@ class MySqlStore(MySqlSession, Store):
     def keep(self, name: str, columns: Sequence[Column], pages: Iterable[list[tuple[str, ...]]]) -> sa.TableClause:
         """Filled by one INSERT a page."""
         spec = "".join(f", {self.quote(c.name)} {c.type} NULL" for c in columns)
-        self._make_temporary(name, "", spec)
-        names = ", ".join(self.quote(c.name) for c in columns)
+        self._make_temporary(name, [c.name for c in columns], spec=spec)
+        names = self._listed(c.name for c in columns)
         kinds = [types.parsed(c.type) for c in columns]
         for page in pages:
             for rows in groups(page, 1000):
@@ -251,16 +254,17 @@ class MySqlStore(MySqlSession, Store):
 
     def stage(self, name: str, statement: sa.Select[Any]) -> sa.TableClause:
         """CREATE TEMPORARY TABLE AS."""
-        self._make_temporary(name, self.compile(statement))
-        return sa.table(quoted_name(name), *(sa.column(str(c.key), c.type) for c in statement.selected_columns))
+        columns = [sa.column(str(c.key), c.type) for c in statement.selected_columns]
+        self._make_temporary(name, [c.key for c in columns], self.compile(statement))
+        return sa.table(quoted_name(name), *columns)
 
     def reading(self, kept: sa.TableClause) -> sa.TableClause:
         """A copy of its own for each use, where the server lets a temporary table stand only once in a statement."""
         if not self.server.reads_temporary_once:
             return kept
         name = f"subset_copy_{next(self._numbers)}"
-        columns = ", ".join(self.quote(c.key) for c in kept.c)
-        self._make_temporary(name, f"SELECT {columns} FROM {self.quote(kept.name)}")
+        columns = [c.key for c in kept.c]
+        self._make_temporary(name, columns, f"SELECT {self._listed(columns)} FROM {self.quote(kept.name)}")
         return sa.table(quoted_name(name), *(sa.column(c.key, c.type) for c in kept.c))
 
     # -- loads
@@ -283,7 +287,7 @@ class MySqlStore(MySqlSession, Store):
     def _may_load(self) -> bool:
         """Try it once, with nothing to load: `local_infile` must be on in the server and in the client."""
         if self._local_infile is None:
-            self._make_temporary("subset_probe", "")
+            self._make_temporary("subset_probe", ())
             try:
                 self.run("LOAD DATA LOCAL INFILE '/dev/null' INTO TABLE `subset_probe`")
                 self._local_infile = True
@@ -298,16 +302,26 @@ class MySqlStore(MySqlSession, Store):
         return self._local_infile
 
     def load_missing(self, source: Source, statement: Statement | str, table: Table, key: Sequence[str]) -> Moved:
-        """Through a temporary table of the same columns."""
+        """Through a temporary table of the same columns and of the key, which may be generated."""
         into, stage = self._named(table.name), self.quote("subset_stage")
-        columns = ", ".join(self.quote(c.name) for c in table.copied)
-        self._make_temporary("subset_stage", f"SELECT {columns} FROM {into} WHERE FALSE")
-        moved = self._copy(source, source.compile(statement), table, stage)
+        staged, columns = table.storing(key), self._listed(c.name for c in table.copied)
+        names = [c.name for c in staged.copied]
+        self._make_temporary("subset_stage", names, f"SELECT {self._listed(names)} FROM {into} WHERE FALSE")
+        moved = self._copy(source, source.compile(statement), staged, stage)
         same = " AND ".join(f"{into}.{self.quote(c)} = {stage}.{self.quote(c)}" for c in key)
         self.execute(f"DELETE {stage} FROM {stage} JOIN {into} ON {same}")
         rows = self._settle(f"INSERT INTO {into} ({columns}) SELECT {columns} FROM {stage}", table.name)
         self._drop_temporary("subset_stage")
         return Moved(rows, moved.bytes, moved.seconds)
+
+    def _listed(self, names: Iterable[str]) -> str:
+        return ", ".join(map(self.quote, names))
+
+
+def _other_than(columns: Iterable[str]) -> str:
+    """A name that none of these columns has, in whatever case."""
+    taken = {c.lower() for c in columns}
+    return next(name for n in count() if (name := f"subset_n{n or ''}") not in taken)
 
 
 def _generated(table: Table) -> frozenset[str]:

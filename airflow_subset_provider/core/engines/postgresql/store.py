@@ -30,7 +30,7 @@ class PostgresStore(PostgresSession, Store):
         """Take over an open connection; `tables` is set by whoever knows the schema."""
         super().__init__(connection, label)
         self.tables = Tables(Schema("postgresql", (), ()))
-        self._types: dict[TableName, tuple[str, ...]] = {}
+        self._types: dict[TableName, dict[str, str]] = {}
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -58,19 +58,20 @@ class PostgresStore(PostgresSession, Store):
 
     def _copy(self, source: Source, statement: str, table: Table, into: str, progress: Progress | None = None) -> Moved:
         form = " WITH (FORMAT binary)" if self._binary(table) else ""
-        columns = ", ".join(self.quote(c.name) for c in table.copied)
+        columns = self._listed(table)
         into += f" ({columns})" if columns else ""  # a table without columns has rows all the same
         buffers = copy_out(other_end(source).connection, f"COPY ({statement}) TO STDOUT{form}")
         with translated(f"{source.label} → {self.label}, {table.name}"):
             return copy_in(self.connection, f"COPY {into} FROM STDIN{form}", buffers, progress)
 
     def load_missing(self, source: Source, statement: Statement | str, table: Table, key: Sequence[str]) -> Moved:
-        """Through a temporary table of the same columns."""
-        into, columns = self.named(table.name), ", ".join(self.quote(c.name) for c in table.copied)
+        """Through a temporary table of the same columns and of the key, which may be generated."""
+        staged = table.storing(key)
+        into, columns, all_ = self.named(table.name), self._listed(table), self._listed(staged)
         same = " AND ".join(f"t.{self.quote(c)} = s.{self.quote(c)}" for c in key)
         stage, only = "pg_temp.subset_stage", "ONLY " if table.inherited else ""
-        self.execute(f"CREATE TEMP TABLE subset_stage ON COMMIT DROP AS SELECT {columns} FROM {into} WITH NO DATA")
-        moved = self._copy(source, source.compile(statement), table, stage)
+        self.execute(f"CREATE TEMP TABLE subset_stage ON COMMIT DROP AS SELECT {all_} FROM {into} WITH NO DATA")
+        moved = self._copy(source, source.compile(statement), staged, stage)
         rows = self.execute(
             f"INSERT INTO {into} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {stage} s "
             f"WHERE NOT EXISTS (SELECT 1 FROM {only}{into} t WHERE {same})"
@@ -113,9 +114,12 @@ class PostgresStore(PostgresSession, Store):
             return False
         if table.name not in self._types:
             with self.spelled_out():
-                found = dict(self.query(TYPES, {"table": self.named(table.name)}))
-            self._types[table.name] = tuple(found.get(c.name, "") for c in table.copied)
-        return self._types[table.name] == tuple(bare(c.type) for c in table.copied)
+                self._types[table.name] = dict(self.query(TYPES, {"table": self.named(table.name)}))
+        found = self._types[table.name]
+        return all(found.get(c.name, "") == bare(c.type) for c in table.copied)
+
+    def _listed(self, table: Table) -> str:
+        return ", ".join(self.quote(c.name) for c in table.copied)
 
     def quote(self, name: str) -> str:
         """An identifier as SQL."""
