@@ -348,7 +348,9 @@ class Run:
             with holding(target, self.key) as state:
                 stats = state.stats(self.key)
             sequences = target.reset_sequences(self.plan.copied)
-            target.analyze([t.name for t in self.plan.schema.tables])
+            tables = [t.name for t in self.plan.schema.tables]
+            target.forget(tables)
+            target.analyze(tables)
         report = self._report(stats, keys, sequences, time.time() - started, warnings)
         self.log.info("%d rows kept, %d dangling references", report.kept, report.dangling)
         return report

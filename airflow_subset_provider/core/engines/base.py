@@ -374,6 +374,10 @@ class Target(Store):
     def empty(self, tables: Sequence[TableName]) -> None:
         """Delete all rows of the tables."""
 
+    def forget(self, tables: Sequence[TableName]) -> None:
+        """Remove what the server keeps of the tables' earlier rows, where it keeps any."""
+        return
+
     @abstractmethod
     def occupied(self, tables: Sequence[TableName]) -> list[TableName]:
         """Those of the tables that hold a row."""

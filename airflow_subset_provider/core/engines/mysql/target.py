@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -22,8 +23,10 @@ from airflow_subset_provider.core.engines.mysql.errors import DENIED, code_of, w
 from airflow_subset_provider.core.engines.mysql.session import LOCK_WAIT
 from airflow_subset_provider.core.engines.mysql.store import MySqlStore, groups
 from airflow_subset_provider.core.engines.mysql.triggers import Trigger
-from airflow_subset_provider.core.errors import EndpointError, Fault, LockedError
+from airflow_subset_provider.core.errors import EndpointError, Fault, LockedError, SubsetError
 from airflow_subset_provider.core.schema import Schema, Table, TableName
+
+log = logging.getLogger(__name__)
 
 UNMAKEABLE = "the target's triggers could not be put back after the copy"
 TOGETHER = 50  # tables asked about in one statement
@@ -42,6 +45,11 @@ SELECT c.TABLE_SCHEMA, c.TABLE_NAME, c.COLUMN_NAME, t.AUTO_INCREMENT
 FROM information_schema.COLUMNS c
 JOIN information_schema.TABLES t ON t.TABLE_SCHEMA = c.TABLE_SCHEMA AND t.TABLE_NAME = c.TABLE_NAME
 WHERE c.TABLE_SCHEMA IN ({schemas}) AND c.EXTRA LIKE '%auto_increment%'
+"""
+
+VERSIONED = """
+SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES
+WHERE TABLE_SCHEMA IN ({schemas}) AND TABLE_TYPE = 'SYSTEM VERSIONED'
 """
 
 
@@ -284,7 +292,7 @@ class MySqlTarget(MySqlStore, Target):
         return True
 
     def empty(self, tables: Sequence[TableName]) -> None:
-        """TRUNCATE what holds rows, DELETE where that is not allowed.
+        """TRUNCATE what holds rows, DELETE where that is not allowed, or not possible (system-versioned: error 4137).
 
         TRUNCATE commits, table by table, but everything has been checked by now, and the rows were to go: a run that
         dies here is repeated. DELETE in one transaction would keep every row in the undo log: minutes for millions.
@@ -292,8 +300,27 @@ class MySqlTarget(MySqlStore, Target):
         for table in self.occupied(tables):
             try:
                 self.execute(f"TRUNCATE TABLE {self._named(table)}")
-            except EndpointError:
+            except SubsetError as error:
+                if error.retryable:
+                    raise
                 self.execute(f"DELETE FROM {self._named(table)}")
+        self.forget(tables)
+
+    def forget(self, tables: Sequence[TableName]) -> None:
+        """DELETE HISTORY from system-versioned tables: MariaDB keeps in them what was deleted and changed.
+
+        It takes a right of its own (MariaDB's documentation, GRANT: DELETE HISTORY), without which they only grow.
+        """
+        versioned = {TableName(s, t) for s, t in self.rows(VERSIONED.format(schemas=self._in_scope()))}
+        kept = []
+        for table in tables:
+            if self.located(table) in versioned:
+                try:
+                    self.execute(f"DELETE HISTORY FROM {self._named(table)}")
+                except EndpointError:
+                    kept.append(str(table))
+        if kept:
+            log.warning("%s: GRANT DELETE HISTORY to this user: earlier rows stay in %s", self.label, ", ".join(kept))
 
     def occupied(self, tables: Sequence[TableName]) -> list[TableName]:
         """Each EXISTS stops at its first row."""
