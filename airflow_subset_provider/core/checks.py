@@ -125,6 +125,7 @@ def check_target(
             present.append(table)
             faults += target.type_faults(drift.as_it_is_now(table, live), found[table.name], source)
             faults += _left_empty(table, live, found[table.name], target)
+    faults += target.unfit([found[t.name] for t in present])
     faults += _missing(missing_tables(plan, found), bool(present), target)
     faults += target.unwritable(present)
     if not faults:
@@ -138,8 +139,9 @@ def check_target(
 
 def check_to_be_made(plan: Plan, target: Target, live: Schema) -> list[Fault]:
     """What would be wrong with a schema that is made like the source's: foreseen, as not every server can undo that."""
-    tables = (table for table in plan.schema.tables if table.name in live)
-    return [fault for table in tables for fault in _left_empty(table, live, live[table.name], target)]
+    tables = [table for table in plan.schema.tables if table.name in live]
+    faults = target.unfit([live[table.name] for table in tables])
+    return faults + [fault for table in tables for fault in _left_empty(table, live, live[table.name], target)]
 
 
 def _left_empty(table: Table, live: Schema, found: Table, target: Target) -> Iterator[Fault]:

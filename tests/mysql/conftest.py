@@ -122,7 +122,9 @@ def setting(server: MySqlFamilyEndpoint) -> Iterator[Callable[[str, str], None]]
     yield change
     for name, value in before.items():
         with closing(administrator.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(f"SET GLOBAL {name} = %s", (value,))
+            cursor.execute(
+                f"SET GLOBAL {name} = {'DEFAULT' if value is None else '%s'}", None if value is None else (value,)
+            )
 
 
 @pytest.fixture

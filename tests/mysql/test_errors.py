@@ -24,6 +24,7 @@ from airflow_subset_provider.core.run import Endpoint, Run, reflect, subset
 from airflow_subset_provider.core.spec import Spec
 from airflow_subset_provider.core.validate import Validation, validate
 from sandbox.mariadb import MariaDbEndpoint, MariaDbServer
+from sandbox.mysql import MySqlServer
 from sandbox.mysql_family import MySqlFamilyEndpoint
 from sandbox.postgresql import PostgresEndpoint
 from sandbox.process import memory_directory
@@ -238,6 +239,72 @@ def test_myisam_is_said_in_the_plan(shop: Pair) -> None:
     report = shop.subset(filters={"customer": "id = 1"})
     assert any("old" in w and "MyISAM" in w for w in report.warnings)
     assert shop.target.run("SELECT COUNT(*) FROM old") == ((2,),)
+
+
+@pytest.mark.parametrize("local_infile", [True, False])
+def test_tables_without_transactions_are_filled(pair: Pair, local_infile: bool) -> None:
+    """MySQL 9.7 warns of each (6414), and no warning of a load but that one is harmless."""
+    engines_ = ("MyISAM", "MEMORY")
+    for name in engines_:
+        pair.source.run(
+            f"CREATE TABLE {name} (id INT PRIMARY KEY, up INT) ENGINE = {name}",
+            f"INSERT INTO {name} VALUES (1, NULL), (2, 1), (3, 2)",
+        )
+    relations = {f"{name}.up": {"to": f"{name}.id"} for name in engines_}
+    for _ in range(2):
+        report = pair.subset(
+            filters=dict.fromkeys(engines_, "id = 2"),
+            relations=relations,
+            target_options={"local_infile": local_infile},
+        )
+        assert (report.kept, report.dangling) == (4, 0)
+
+
+def test_a_server_whose_temporary_tables_are_in_memory(pair: Pair, setting: Callable[[str, str], None]) -> None:
+    """Such tables take no texts (error 1163), and no savepoint undoes what is done to them."""
+    setting("default_tmp_storage_engine", "MEMORY")
+    pair.source.run(
+        "CREATE TABLE t (id INT PRIMARY KEY, up INT, words TEXT, FOREIGN KEY (up) REFERENCES t (id))",
+        "INSERT INTO t VALUES (1, NULL, 'a'), (2, 1, 'b'), (3, 2, 'c')",
+    )
+    assert pair.subset(filters={"t": "id = 3"}).kept == 3
+
+
+def test_storage_engines_that_a_target_cannot_have(shop: Pair) -> None:
+    """Not every server has all of them."""
+    available = shop.target.run("SELECT ENGINE FROM information_schema.ENGINES WHERE SUPPORT = 'YES'")
+    names = [name for (name,) in available if name.upper() in ("ARCHIVE", "BLACKHOLE", "MRG_MYISAM")]
+    odd = [f"CREATE TABLE {name} (id INT NOT NULL) ENGINE = {name}" for name in names]
+    shop.source.run(*odd)
+    for _ in ("to be made", "there"):
+        with pytest.raises(TargetError, match="storage engine") as refused:
+            shop.subset(filters={"customer": "id = 1"})
+        assert {fault.what.split(":")[0] for fault in refused.value.faults} == {f"storage engine {n}" for n in names}
+        assert "ENGINE = InnoDB" in str(refused.value)
+        shop.target.run(*(f"DROP TABLE IF EXISTS {name}" for name in ("orders", "customer", *names)), *SHOP, *odd)
+    assert shop.target.run("SELECT COUNT(*) FROM customer") == ((3,),)
+    shop.target.run(*(f"DROP TABLE {name}" for name in names))
+    shop.target.run(*(f"CREATE TABLE {name} (id INT NOT NULL)" for name in names))
+    assert shop.subset(filters={"customer": "id = 1"}).kept == 2
+
+
+def test_a_server_that_insists_on_transactions(mysql_server: MySqlFamilyEndpoint, make_pair: MakePair) -> None:
+    """With GTIDs, no table without transactions is changed beside others (error 1785)."""
+    pair = make_pair(mysql_server, mysql_server)
+    pair.source.run(*SHOP, *(f"CREATE TABLE {n} (id INT PRIMARY KEY) ENGINE = MyISAM" for n in ("old", "older")))
+    options = ["--log-bin=log", "--server-id=1", "--gtid-mode=ON", "--enforce-gtid-consistency=ON"]
+    with MySqlServer(options, memory_directory(ROOM)) as server:
+        server.create_database("here", None)
+        pair.target = End(server, "here", "target")
+        for _ in ("to be made", "there"):
+            with pytest.raises(TargetError, match="enforce_gtid_consistency") as refused:
+                pair.subset(filters={"customer": "id = 1"})
+            assert [f.where.rpartition(".")[2] for f in refused.value.faults] == ["old", "older"]
+            pair.target.run("DROP TABLE IF EXISTS customer, orders, old, older", *SHOP)
+            pair.target.run(*(f"CREATE TABLE {n} (id INT PRIMARY KEY) ENGINE = MyISAM" for n in ("old", "older")))
+        assert pair.target.run("SELECT COUNT(*) FROM customer") == ((3,),)
+        pair.target.run("ALTER TABLE old ENGINE = InnoDB", "ALTER TABLE older ENGINE = InnoDB")
+        assert pair.subset(filters={"customer": "id = 1"}).kept == 2
 
 
 @pytest.mark.parametrize("engine", ["mysql", "mariadb"])

@@ -338,6 +338,10 @@ class Target(Store):
     def type_faults(self, wanted: Table, found: Table, source: Source) -> list[Fault]:
         """Columns of the target's table that cannot take the source's values."""
 
+    def unfit(self, tables: Sequence[Table]) -> list[Fault]:
+        """Why tables like these, of the target or yet to be made there, can take no rows whatever their columns are."""
+        return []
+
     @abstractmethod
     def create_schema(self, dump: str, source: Source, schemas: Sequence[str]) -> None:
         """Make the missing schema from the source's dump."""

@@ -17,7 +17,7 @@ from dataclasses import replace
 import MySQLdb
 
 from airflow_subset_provider.core.engines.base import INDEX, Endpoint, Source, Suspended, Target
-from airflow_subset_provider.core.engines.mysql import fit, indexes, making, names, triggers
+from airflow_subset_provider.core.engines.mysql import fit, indexes, making, names, storage, triggers
 from airflow_subset_provider.core.engines.mysql.catalog import STATE_PREFIX
 from airflow_subset_provider.core.engines.mysql.errors import DENIED, code_of, words_of
 from airflow_subset_provider.core.engines.mysql.session import LOCK_WAIT
@@ -198,6 +198,10 @@ class MySqlTarget(MySqlStore, Target):
     def type_faults(self, wanted: Table, found: Table, source: Source) -> list[Fault]:
         """Each column of the source must find one that takes its values, and no other may insist on a value."""
         return fit.faults(wanted, found, self.label)
+
+    def unfit(self, tables: Sequence[Table]) -> list[Fault]:
+        """By their storage engines."""
+        return list(storage.faults(self, tables))
 
     # -- making the schema
 
