@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -48,6 +49,22 @@ def reflect(endpoint: Endpoint, schemas: Sequence[str] = ()) -> Schema:
     """
     with engines.get(endpoint.engine).source(endpoint, "airflow_subset reflect") as source:
         return graph.condensed(source.reflect(schemas or source.default_schemas))
+
+
+class _Claim(NamedTuple):
+    """A target that this run may change.
+
+    Attributes:
+        taken: since when it holds the lock.
+        suspended: what there is to suspend.
+        found: the target's schema.
+        left_out: what of it could not be made.
+    """
+
+    taken: str
+    suspended: list[Suspended]
+    found: Schema
+    left_out: list[str]
 
 
 def _nobody(_run: str, _taken: datetime) -> bool:
@@ -154,12 +171,16 @@ class Run:
             live = self.plan.schema if self.fresh else source.reflect(self.plan.schema.schemas)
             drifted = checks.check_drift(self.plan, live, self.on_drift)
             faults: dict[type[SubsetError], list[Fault]] = {RequestError: checks.check_source(self.plan, source)}
-            taken, suspended, found = self._claim(source, target, live, faults)
-            remarks = (*checks.filter_remarks(self.plan, source), *strictness.remarks(self.plan, found))
-            self.log.info(
-                "%s → %s: %d tables", _named(source, live), _named(target, found), len(self.plan.schema.tables)
+            claim = self._claim(source, target, live, faults)
+            remarks = (
+                *checks.filter_remarks(self.plan, source),
+                *strictness.remarks(self.plan, claim.found),
+                *claim.left_out,
             )
-            self._clear(target, taken, suspended)
+            self.log.info(
+                "%s → %s: %d tables", _named(source, live), _named(target, claim.found), len(self.plan.schema.tables)
+            )
+            self._clear(target, claim)
         prepared = Prepared(drifted, remarks)
         for warning in (*prepared.warnings, *self.plan.warnings):
             self.log.warning("%s", warning)
@@ -167,12 +188,9 @@ class Run:
 
     def _claim(
         self, source: Source, target: Target, live: Schema, faults: dict[type[SubsetError], list[Fault]]
-    ) -> tuple[str, list[Suspended], Schema]:
-        """Make the schema if need be, check the target, take the lock.
-
-        Returns:
-            Since when it holds the lock; what there is to suspend; the target's schema.
-        """
+    ) -> _Claim:
+        """Make the schema if need be, check the target, take the lock."""
+        left_out: list[str] = []
         found = _reflected(target, self.plan.schema.schemas)
         making = self.create_schema and not any(faults.values()) and _none_of(self.plan, found)
         if making:
@@ -182,7 +200,7 @@ class Run:
         large = indexes.large(self.plan, source, self.tally)
         with target.transaction():
             if making:
-                found = self._new_schema(source, target)
+                found, left_out = self._new_schema(source, target)
                 self._check_target(source, target, found, live, faults)
             state, tables = State(target), [t.name for t in self.plan.schema.tables]
             state.create()
@@ -190,7 +208,7 @@ class Run:
             suspended = [*target.suspendable(tables), *indexes.postponed(self.plan, large, target, self.tally)]
             state.note_suspended(suspended)
             state.start_tables(self.key, tables)
-        return taken, suspended, found
+        return _Claim(taken, suspended, found, left_out)
 
     def _check_target(
         self, source: Source, target: Target, found: Schema, live: Schema, faults: dict[type[SubsetError], list[Fault]]
@@ -198,22 +216,23 @@ class Run:
         faults[TargetError] = checks.check_target(self.plan, source, target, found, self.replace_existing, live)
         checks.raise_all(faults)
 
-    def _new_schema(self, source: Source, target: Target) -> Schema:
+    def _new_schema(self, source: Source, target: Target) -> tuple[Schema, list[str]]:
+        """Make it: what is there then, and what was not made."""
         schemas = self.plan.schema.schemas
         self.log.info("the target has none of the tables: making the schema %s", ", ".join(schemas))
-        target.create_schema(source.schema_dump(schemas), source, schemas)
-        return _reflected(target, schemas)
+        left_out = target.create_schema(source.schema_dump(schemas), source, schemas)
+        return _reflected(target, schemas), left_out
 
-    def _clear(self, target: Target, taken: str, suspended: Sequence[Suspended]) -> None:
+    def _clear(self, target: Target, claim: _Claim) -> None:
         """All foreign keys out of force first: a table that is referenced cannot be truncated."""
         tables = [t.name for t in self.plan.schema.tables]
-        for items in batches(suspended):
-            with holding(target, self.key, taken):
+        for items in batches(claim.suspended):
+            with holding(target, self.key, claim.taken):
                 target.suspend(items)
         for names in batches(tables):
-            with holding(target, self.key, taken):
+            with holding(target, self.key, claim.taken):
                 target.empty(names)
-        self.log.info("The target is empty. Out of force until the end: %s", _counted(suspended))
+        self.log.info("The target is empty. Out of force until the end: %s", _counted(claim.suspended))
 
     # -- extract
 

@@ -231,6 +231,62 @@ def test_a_user_with_rights_on_the_target_database_alone(
     assert shop.subset(filters={"customer": "id = 1"}).kept == 2
 
 
+DOCUMENTED = re.compile(
+    r"^\| (?P<end>source|target), MySQL \| (?P<rights>[A-Z, ]+) on the databases?\b(?P<rest>.*)", re.MULTILINE
+)
+FOR_A_SCHEMA = re.compile(r"(?:; |and )([A-Z, ]+) for `create_schema`")
+
+
+@pytest.fixture
+def documented() -> dict[str, tuple[str, str]]:
+    """What README asks for, of each end: for a run, and for `create_schema`."""
+    found = DOCUMENTED.finditer((Path(__file__).parents[2] / "README.md").read_text())
+    return {line["end"]: (line["rights"], ", ".join(FOR_A_SCHEMA.findall(line["rest"]))) for line in found}
+
+
+FULL = (
+    "CREATE TABLE customer (id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(20), KEY (name))",
+    "CREATE TABLE orders (id INT PRIMARY KEY, customer INT, up INT, FOREIGN KEY (customer) REFERENCES customer (id), "
+    "FOREIGN KEY (up) REFERENCES orders (id))",
+    "CREATE TRIGGER t BEFORE INSERT ON customer FOR EACH ROW SET NEW.name = 'made'",
+    "INSERT INTO orders VALUES (10, NULL, NULL), (11, NULL, 10)",
+)
+
+
+@pytest.mark.parametrize("made", [True, False], ids=["create_schema", "there"])
+def test_the_documented_rights_are_enough(
+    made: bool, pair: Pair, documented: dict[str, tuple[str, str]], server: MySqlFamilyEndpoint
+) -> None:
+    pair.source.run(*FULL)
+    pair.target.run(*(() if made else FULL[:2]))
+    administrator = End(server, server.administration_database, "administrator")
+    try:
+        for end, name in ((pair.source, "source"), (pair.target, "target")):
+            rights = ", ".join(filter(None, documented[name] if made else documented[name][:1]))
+            administrator.run(
+                f"CREATE USER subset_{name}@'%' IDENTIFIED BY 'limited-1'",
+                f"GRANT {rights} ON `{end.name}`.* TO subset_{name}@'%'",
+            )
+            end.user = {"user": f"subset_{name}", "password": "limited-1"}
+        for _ in range(2):
+            report = pair.subset(filters={"orders": "id = 11"})
+            assert (report.kept, report.warnings) == (2, ())
+    finally:
+        administrator.run("DROP USER IF EXISTS subset_source@'%', subset_target@'%'")
+
+
+def test_a_right_that_a_made_schema_takes(pair: Pair, limited_user: Callable[..., dict[str, Any]]) -> None:
+    """MySQL asks for it, MariaDB does not."""
+    pair.source.run(*FULL)
+    pair.target.user = limited_user(RIGHTS.format(", ALTER, TRIGGER", pair.target.name))
+    if "MariaDB" in pair.target.server.version:
+        assert pair.subset(filters={"orders": "id = 11"}).kept == 2
+        return
+    with pytest.raises(EndpointError, match=r"REFERENCES command denied .* GRANT REFERENCES on it to this user\."):
+        pair.subset(filters={"orders": "id = 11"})
+    assert pair.target.run("SHOW TABLES") == ()
+
+
 def test_myisam_is_said_in_the_plan(shop: Pair) -> None:
     """No foreign keys, no snapshot; its rows come all the same."""
     shop.source.run("CREATE TABLE old (id INT PRIMARY KEY) ENGINE = MyISAM", "INSERT INTO old VALUES (1), (2)")

@@ -15,7 +15,8 @@ from airflow_subset_provider.core.run import Run, reflect
 from airflow_subset_provider.core.spec import Spec
 from sandbox.mariadb import MariaDbEndpoint
 from sandbox.mysql import MySqlEndpoint
-from tests.mysql.conftest import MakePair, Pair
+from tests.databases import CreateDatabase
+from tests.mysql.conftest import End, MakePair, Pair
 
 TABLES = (
     "CREATE TABLE t (id INT PRIMARY KEY, name VARCHAR(20))",
@@ -169,3 +170,72 @@ def test_a_made_schema_has_the_triggers_too(pair: Pair) -> None:
     assert len(triggers(pair)) == len(TRIGGERS)
     pair.target.run("INSERT INTO t VALUES (9, 'x')")
     assert pair.target.run("SELECT * FROM fired") == (("first; 'é'",), ("second",))
+
+
+def test_triggers_that_the_source_s_user_may_not_see(pair: Pair, limited_user: Callable[..., dict[str, Any]]) -> None:
+    """Nobody can say whether there are any; information_schema shows none."""
+    pair.source.run(*TABLES, *TRIGGERS)
+    pair.source.user = limited_user(f"SELECT ON `{pair.source.name}`.*")
+    report = pair.subset(filters={"t": "id = 1"})
+    (told,) = [w for w in report.warnings if "TRIGGER" in w]
+    assert told.startswith(f"source: triggers of fired, t in {pair.source.name}, if there are any, were not made")
+    assert triggers(pair) == ()
+    assert not any("TRIGGER" in w for w in pair.subset(filters={"t": "id = 1"}).warnings)
+
+
+@pytest.mark.parametrize("right", ["SELECT, TRIGGER ON `{}`.*", "ALL ON `{}`.t", "ALL ON *.*"])
+def test_triggers_that_it_may_see(right: str, pair: Pair, limited_user: Callable[..., dict[str, Any]]) -> None:
+    """Of a table alone, too; a database's name is a pattern in a grant."""
+    pair.source.run(*TABLES, *TRIGGERS)
+    pattern = pair.source.name.replace("_", "\\_")
+    rights = [right.format(pattern)] if "*" in right else [f"SELECT ON `{pattern}`.*", right.format(pair.source.name)]
+    pair.source.user = limited_user(*rights)
+    report = pair.subset(filters={"t": "id = 1"})
+    told = [w for w in report.warnings if "TRIGGER" in w]
+    assert [w.split(" in ")[0] for w in told] == (["source: triggers of fired"] if "`.t" in right else [])
+    assert len(triggers(pair)) == len(TRIGGERS)
+
+
+def test_rights_by_a_role(pair: Pair, limited_user: Callable[..., dict[str, Any]]) -> None:
+    pair.source.run(*TABLES, *TRIGGERS)
+    pair.source.user = limited_user(f"SELECT ON `{pair.source.name}`.*")
+    to = "FOR" if "MariaDB" in pair.source.server.version else "TO"
+    administrator = End(pair.source.server, pair.source.name, "administrator")
+    administrator.run("CREATE ROLE subset_role", f"GRANT TRIGGER ON `{pair.source.name}`.* TO subset_role")
+    try:
+        administrator.run("GRANT subset_role TO subset_limited@'%'")
+        administrator.run(f"SET DEFAULT ROLE subset_role {to} subset_limited@'%'")
+        assert not any("TRIGGER" in w for w in pair.subset(filters={"t": "id = 1"}).warnings)
+    finally:
+        administrator.run("DROP ROLE subset_role")
+    assert len(triggers(pair)) == len(TRIGGERS)
+
+
+def test_a_trigger_that_names_the_sources_database(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    """On one server the copy would write into the source; on another one into nothing."""
+    source = pair.source.name
+    pair.source.run(
+        *TABLES,
+        TRIGGERS[2],
+        f"CREATE TRIGGER logs AFTER INSERT ON t FOR EACH ROW INSERT INTO `{source}` . fired VALUES ('{source}')",
+        f"CREATE TRIGGER names BEFORE INSERT ON t FOR EACH ROW SET NEW.name = '{source}'",
+        "INSERT INTO t VALUES (1, 'a')",
+        "DELETE FROM fired",
+    )
+    report = pair.subset(filters={"t": "id = 1"})
+    told = f"trigger {source}.logs was not made: it names database {source}, which is not the copy's."
+    assert [w for w in report.warnings if "not made" in w] == [f"{told} Make it in the target as it is to be there"]
+    assert told in caplog.text
+    assert [t[0] for t in triggers(pair)] == ["gone", "names"]
+    pair.target.run("INSERT INTO t VALUES (9, 'x')")
+    assert pair.source.run("SELECT * FROM fired") == ()
+
+
+def test_a_trigger_that_names_another_database_of_the_server(pair: Pair, fresh_database: CreateDatabase) -> None:
+    """Somebody's, whom the source's rows concern and a copy's do not."""
+    other = fresh_database(pair.source.server, hint="other")
+    pair.source.run(*TABLES, f"CREATE TABLE {other}.log (id INT)")
+    pair.source.run(f"CREATE TRIGGER logs AFTER INSERT ON t FOR EACH ROW INSERT INTO {other}.log VALUES (1)")
+    report = pair.subset(filters={"t": "id = 1"})
+    assert [w.split(":")[0] for w in report.warnings if other in w] == [f"trigger {pair.source.name}.logs was not made"]
+    assert triggers(pair) == ()

@@ -343,8 +343,8 @@ class Target(Store):
         return []
 
     @abstractmethod
-    def create_schema(self, dump: str, source: Source, schemas: Sequence[str]) -> None:
-        """Make the missing schema from the source's dump."""
+    def create_schema(self, dump: str, source: Source, schemas: Sequence[str]) -> list[str]:
+        """Make the missing schema from the source's dump; what of it was not made, for the log and the report."""
 
     @abstractmethod
     def lock_state(self) -> None:

@@ -89,10 +89,17 @@ def translated(label: str) -> Iterator[None]:
         raise as_subset_error(error, label) from None
 
 
+def _grant(words: str) -> str:
+    """What a refusal asks for, where it says which right is missing: "REFERENCES command denied to user …"."""
+    denied = re.match(r"([A-Z, ]+) command denied to user", words)
+    return f"GRANT {denied[1]} on it to this user." if denied else ""
+
+
 def as_subset_error(error: BaseException, label: str) -> SubsetError:
     """The same error as one of this package's."""
     code = code_of(error)
-    fault = Fault(f"{words_of(error)} (error {code})" if code else words_of(error), label, ADVICE.get(code, ""))
+    words = words_of(error)
+    fault = Fault(f"{words} (error {code})" if code else words, label, ADVICE.get(code) or _grant(words))
     if code in UNUSABLE:
         return EndpointError(fault)
     # (0, '') is what mysqlclient raises on a connection that was closed under it.

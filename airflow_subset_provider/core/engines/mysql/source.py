@@ -14,7 +14,7 @@ import MySQLdb
 import sqlalchemy as sa
 
 from airflow_subset_provider.core.engines.base import PAGE, Endpoint, Source, Statement
-from airflow_subset_provider.core.engines.mysql import clauses, triggers
+from airflow_subset_provider.core.engines.mysql import clauses, grants, sequences, triggers
 from airflow_subset_provider.core.engines.mysql.clauses import Complaint
 from airflow_subset_provider.core.engines.mysql.errors import DENIED, code_of, translated, words_of
 from airflow_subset_provider.core.engines.mysql.session import MySqlSession, values
@@ -201,7 +201,7 @@ class MySqlSource(MySqlSession, Source):
     # -- the schema as statements
 
     def schema_dump(self, schemas: Sequence[str]) -> str:
-        """Databases, SHOW CREATE TABLE and triggers, as JSON: `;` may stand in any of them.
+        """Databases, SHOW CREATE of tables and sequences, and triggers, as JSON: `;` may stand in any of them.
 
         mysqldump would need a client of the right version; views, routines and events are no part of a copy. Triggers
         lose their definers, who may not exist in the target.
@@ -211,7 +211,34 @@ class MySqlSource(MySqlSession, Source):
         fired = [
             (*t, *trigger._replace(definer="")) for t, all_ in triggers.found(self, tables).items() for trigger in all_
         ]
-        return json.dumps({"databases": [(s, *self._defaults(s)) for s in schemas], "tables": made, "triggers": fired})
+        return json.dumps(
+            {
+                "databases": [(s, *self._defaults(s)) for s in schemas],
+                "sequences": self._sequences(schemas, made),
+                "tables": made,
+                "triggers": fired,
+                "hidden": grants.without_triggers(self, tables),
+            }
+        )
+
+    def _sequences(self, schemas: Sequence[str], made: Sequence[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+        """All of the databases, as triggers may call them, too.
+
+        Raises:
+            EndpointError: a table's default calls one that is not there, and would go on calling the source's.
+        """
+        found = sequences.found(self, schemas)
+        EndpointError.raise_for(
+            Fault(
+                f"a default calls sequence {sequence}, which is in no database in scope, or not for this user to see",
+                f"{self.label}, {schema}.{name}",
+                "Take its database into `schemas`, or make the tables in the target yourself, without create_schema.",
+            )
+            for schema, name, statement in made
+            for sequence in dict.fromkeys(sequences.called(statement))
+            if sequence not in found
+        )
+        return [(*sequence, sequences.shown(self, sequence)) for sequence in found]
 
     def _defaults(self, schema: str) -> tuple[Any, ...]:
         return self.rows(

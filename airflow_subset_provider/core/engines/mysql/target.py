@@ -17,7 +17,7 @@ from dataclasses import replace
 import MySQLdb
 
 from airflow_subset_provider.core.engines.base import INDEX, Endpoint, Source, Suspended, Target
-from airflow_subset_provider.core.engines.mysql import fit, indexes, making, names, storage, triggers
+from airflow_subset_provider.core.engines.mysql import fit, indexes, making, names, sequences, storage, triggers
 from airflow_subset_provider.core.engines.mysql.catalog import STATE_PREFIX
 from airflow_subset_provider.core.engines.mysql.errors import DENIED, code_of, words_of
 from airflow_subset_provider.core.engines.mysql.session import LOCK_WAIT
@@ -81,8 +81,12 @@ class MySqlTarget(MySqlStore, Target):
         """The source's tables by their names on this side."""
         return {self.located(table.name): table for table in self.tables.schema.tables}
 
+    def _databases(self) -> list[str]:
+        """Those of the copy, by their names on this side."""
+        return [self.located(TableName(s, "")).schema for s in self._schemas]
+
     def _in_scope(self) -> str:
-        return ", ".join(self.literal(self.located(TableName(s, "")).schema) for s in self._schemas)
+        return ", ".join(map(self.literal, self._databases()))
 
     # -- transactions
 
@@ -102,20 +106,23 @@ class MySqlTarget(MySqlStore, Target):
     # -- checks
 
     def same_database(self, source: Source) -> bool:
-        """One server, seen by a lock that the other end sees too, and a database that is on both sides of the copy.
+        """One server, and a database that is on both sides of the copy."""
+        here, there = set(self._databases()), set(self._schemas)
+        if self.value("SELECT @@lower_case_table_names"):
+            here, there = {s.lower() for s in here}, {s.lower() for s in there}
+        return bool(here & there) and self._beside(source)
+
+    def _beside(self, source: Source) -> bool:
+        """On one server, seen by a lock that the other end sees too.
 
         Named locks are a server's own (MySQL manual 14.14), so this sees through host names, proxies and ports.
         """
         name = f"airflow_subset:{secrets.token_hex(12)}"
         self.rows(f"SELECT GET_LOCK('{name}', 0)")
         try:
-            one_server = source.value(f"SELECT IS_USED_LOCK('{name}')") is not None
+            return source.value(f"SELECT IS_USED_LOCK('{name}')") is not None
         finally:
             self.rows(f"SELECT RELEASE_LOCK('{name}')")
-        here = {self.located(TableName(s, "")).schema for s in self._schemas}
-        if self.value("SELECT @@lower_case_table_names"):
-            return one_server and bool({s.lower() for s in here} & {s.lower() for s in self._schemas})
-        return one_server and bool(here & set(self._schemas))
 
     def unwritable(self, tables: Sequence[Table]) -> list[Fault]:
         """Let the server prepare what a run will do; that checks the rights and does nothing."""
@@ -205,15 +212,15 @@ class MySqlTarget(MySqlStore, Target):
 
     # -- making the schema
 
-    def create_schema(self, dump: str, source: Source, schemas: Sequence[str]) -> None:
-        """Make tables and triggers; foreign keys need no order, as they are not checked.
+    def create_schema(self, dump: str, source: Source, schemas: Sequence[str]) -> list[str]:
+        """Make tables, sequences and triggers; foreign keys need no order, as they are not checked.
 
         DDL cannot be undone by a rollback: when a table cannot be made, those that can are dropped again.
 
         Raises:
             TargetError: with all that this server does not take: the source may be of another kind or version.
         """
-        making.create(self, dump)
+        return making.create(self, dump, source.label, self._beside(source))
 
     # -- before and after
 
@@ -338,7 +345,7 @@ class MySqlTarget(MySqlStore, Target):
         return found
 
     def reset_sequences(self, tables: Sequence[TableName]) -> int:
-        """Every AUTO_INCREMENT to the number after the greatest value, where it is not there already."""
+        """Every AUTO_INCREMENT to the number after the greatest value, where it is not there already; and sequences."""
         wanted = {self.located(t) for t in tables}
         counters = [counter for counter in self._counters() if counter[0] in wanted]
         for group in groups(counters, TOGETHER):
@@ -351,7 +358,7 @@ class MySqlTarget(MySqlStore, Target):
                 # FLOAT and DOUBLE columns may count, too; MySQL tells of such a value as text.
                 if number != int(float(value)) + 1:
                     self.execute(f"ALTER TABLE {self.quote(*table)} AUTO_INCREMENT = {max(0, int(float(value))) + 1}")
-        return len(counters)
+        return len(counters) + sequences.advance(self, self._databases(), wanted)
 
     def _counters(self) -> list[tuple[TableName, str, int]]:
         """Tables with their AUTO_INCREMENT columns, and where each stands."""

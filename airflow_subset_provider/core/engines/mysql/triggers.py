@@ -9,7 +9,7 @@ made under belong to it (MySQL manual 27.3.1).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -26,6 +26,7 @@ ORDER BY EVENT_OBJECT_SCHEMA, EVENT_OBJECT_TABLE, ACTION_TIMING, EVENT_MANIPULAT
 
 _NAME = r"""(?:`(?:[^`]|``)+`|"(?:[^"]|"")+"|[\w$]+)"""
 _QUALIFIED = rf"{_NAME}(?:\s*\.\s*{_NAME})?"
+_QUALIFIER = re.compile(rf"({_NAME})\s*\.")
 # An order (FOLLOWS, PRECEDES) is kept by making triggers in their order.
 _HEAD = re.compile(
     rf"\s*CREATE\b.*?\bTRIGGER\s+(?:IF\s+NOT\s+EXISTS\s+)?{_QUALIFIED}\s+(?:BEFORE|AFTER)\s+(?:INSERT|UPDATE|DELETE)"
@@ -99,6 +100,17 @@ def merged(noted: Sequence[Trigger], found: Sequence[Trigger]) -> list[Trigger]:
     """Those noted, in their order and as they are by now, and then those that were not."""
     now = {trigger.name: trigger for trigger in found}
     return [*(now.pop(trigger.name, trigger) for trigger in noted), *now.values()]
+
+
+def named(trigger: Trigger, databases: Collection[str]) -> list[str]:
+    """Those of the databases that stand before a dot in the body, were it in a comment; case may say nothing."""
+    qualifiers = {_bare(name).lower() for name in _QUALIFIER.findall(trigger.body)}
+    return sorted(name for name in databases if name.lower() in qualifiers)
+
+
+def _bare(name: str) -> str:
+    quote = name[0]
+    return name[1:-1].replace(quote * 2, quote) if quote in '`"' else name
 
 
 def _definer(session: MySqlSession, definer: str) -> str:

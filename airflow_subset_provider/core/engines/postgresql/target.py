@@ -173,7 +173,7 @@ class PostgresTarget(PostgresStore, Target):
     def _casts(self, given: str, mine: str) -> bool:
         return bool(self.query(fit.WIDER, {"a": given, "b": mine})[0][0])
 
-    def create_schema(self, dump: str, source: Source, schemas: Sequence[str]) -> None:
+    def create_schema(self, dump: str, source: Source, schemas: Sequence[str]) -> list[str]:
         """Run the dump in the transaction under way."""
         purpose = self.rows("SELECT current_setting('application_name')")[0][0]
         self.execute(dump)
@@ -181,6 +181,7 @@ class PostgresTarget(PostgresStore, Target):
         prepare_session(self.connection)
         self.execute(DURABLE)
         self.query("SELECT set_config('application_name', %(purpose)s, false)", {"purpose": purpose})
+        return []
 
     # -- before and after
 
