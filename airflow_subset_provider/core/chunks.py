@@ -14,7 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -124,9 +123,9 @@ def _sampled(plan: Plan, table: TableName, step: int, source: Source) -> _Keys:
     rows = select.some_columns(plan, table, names, source)
     few = rows if millionths == MILLION else source.thinned(rows, names, millionths / MILLION * 100)
     found = few.subquery("subset_sampled")
-    key = found.c[names[0]]
+    key, column = source.rank(found.c[names[0]], columns[0])
     keys = _Keys(millionths / MILLION)
-    for page in source.pages(sa.select(source.as_text(key, columns[0].type).label("bound")).order_by(key)):
+    for page in source.pages(sa.select(source.as_text(key, column.type).label("bound")).order_by(key)):
         for (value,) in page:
             keys.add(value)
     return keys
@@ -134,8 +133,8 @@ def _sampled(plan: Plan, table: TableName, step: int, source: Source) -> _Keys:
 
 def within(table: Table, chunk: Chunk, rows: sa.FromClause, flavour: Flavour) -> list[sql.Condition]:
     """The row is in the part."""
-    column = key_columns(table)[0]
-    key: sa.ColumnElement[Any] = rows.c[column.name]
+    first = key_columns(table)[0]
+    key, column = flavour.rank(rows.c[first.name], first)
     conditions = []
     if chunk.low is not None:
         conditions.append(key >= flavour.constant(chunk.low, column))

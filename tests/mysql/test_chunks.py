@@ -41,7 +41,11 @@ def filled(pair: Pair) -> Pair:
     pair.source.run(
         f"CREATE TABLE two (a INT, b INT, shop INT, PRIMARY KEY (a, b), {SHOP})",
         f"INSERT INTO two SELECT n % 9, n, n % 3 + 1 FROM ({NUMBERS}) numbers",
-        "ANALYZE TABLE shop, two, " + ", ".join(f"`{name}`" for name in KEYS),
+        f"CREATE TABLE kinds (k ENUM('m', 'z', 'a', 'c') NOT NULL, b INT, shop INT, PRIMARY KEY (k, b), {SHOP})",
+        f"INSERT INTO kinds SELECT n % 4 + 1, n, n % 3 + 1 FROM ({NUMBERS}) numbers",
+        f"CREATE TABLE sets (k SET('m', 'z', 'a') NOT NULL, b INT, shop INT, PRIMARY KEY (k, b), {SHOP})",
+        f"INSERT INTO sets SELECT n % 8, n, n % 3 + 1 FROM ({NUMBERS}) numbers",
+        "ANALYZE TABLE shop, two, kinds, sets, " + ", ".join(f"`{name}`" for name in KEYS),
     )
     return pair
 
@@ -49,12 +53,12 @@ def filled(pair: Pair) -> Pair:
 @pytest.mark.parametrize("filters", [{}, {"shop": "id <= 2"}], ids=["whole", "filtered"])
 def test_the_same_copy(filled: Pair, filters: dict[str, str]) -> None:
     filled.subset(filters=filters)
-    tables = ["shop", "two", *KEYS]
+    tables = ["shop", "two", "kinds", "sets", *KEYS]
     whole = {t: filled.target.rows(t) for t in tables}
     counts = _in_parts(filled, filters)
     assert {t: filled.target.rows(t) for t in tables} == whole
     assert {t: n for t, n in counts.items() if n <= 1} == {}
-    assert counts.keys() == {"two", *KEYS}
+    assert counts.keys() == {"two", "kinds", "sets", *KEYS}
 
 
 def _in_parts(pair: Pair, filters: dict[str, str]) -> dict[str, int]:

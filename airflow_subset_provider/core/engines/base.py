@@ -147,6 +147,10 @@ class Flavour(ABC):
     def constant(self, text: str, column: Column) -> sa.ColumnElement[Any]:
         """A value of the column that `as_text` gave, as a constant that is compared as the column's own values are."""
 
+    def rank(self, value: sa.ColumnElement[Any], column: Column) -> tuple[sa.ColumnElement[Any], Column]:
+        """What the server sorts the column's values by, and a column of such values: mostly the values themselves."""
+        return value, column
+
     @abstractmethod
     def keys(self, columns: Sequence[Column], rows: Sequence[tuple[str, ...]], name: str) -> sa.FromClause:
         """Keys as a table of these columns, written out in the statement."""

@@ -164,6 +164,12 @@ class MySqlFlavour(Flavour):
         """A literal of the column's type and collation."""
         return sa.literal_column(types.literal(text, types.parsed(column.type)))
 
+    def rank(self, value: sa.ColumnElement[Any], column: Column) -> tuple[sa.ColumnElement[Any], Column]:
+        """ENUM and SET are sorted by their numbers (MySQL manual 13.3.6), and compared as texts with texts."""
+        if types.parsed(column.type).base not in ("enum", "set"):
+            return value, column
+        return value + sa.literal_column("0"), replace(column, type="bigint unsigned")
+
     def keys(self, columns: Sequence[Column], rows: Sequence[tuple[str, ...]], name: str) -> sa.FromClause:
         """A table value constructor behind a first SELECT that names its columns: both servers know this form.
 
