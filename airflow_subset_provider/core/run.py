@@ -174,7 +174,7 @@ class Run:
             claim = self._claim(source, target, live, faults)
             remarks = (
                 *checks.filter_remarks(self.plan, source),
-                *strictness.remarks(self.plan, claim.found),
+                *strictness.remarks(self.plan, claim.found, target),
                 *claim.left_out,
             )
             self.log.info(

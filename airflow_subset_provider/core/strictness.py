@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 
 from airflow_subset_provider.core import select
-from airflow_subset_provider.core.engines.base import Source
+from airflow_subset_provider.core.engines.base import Source, Target
 from airflow_subset_provider.core.errors import Fault
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.schema import Column, Schema, Table, TableName
@@ -56,14 +56,17 @@ def _null(plan: Plan, source: Source, table: TableName, columns: list[Column]) -
     return [c.name for c, null in zip(columns, answers, strict=True) if null]
 
 
-def remarks(plan: Plan, found: Schema) -> Iterator[str]:
+def remarks(plan: Plan, found: Schema, target: Target) -> Iterator[str]:
     """What may stop a load although nothing speaks against it yet."""
     for table, strict in _stricter(plan, found):
         if plan.rule(table) is not Rule.WHOLE:
             names = ", ".join(c.name for c in strict)
             yield f"{table}: NOT NULL in the target alone: {names}. A referred row with NULL there would stop the run"
-    for name in plan.copied:
-        for columns in _own_keys(plan.schema[name], found[name]):
+    own = [(name, columns) for name in plan.copied for columns in _own_keys(plan.schema[name], found[name])]
+    numbered = target.numbered([name for name, _ in own]) if own else set()
+    for name, columns in own:
+        # A number that the target itself gives to every row is never repeated.
+        if not any((name, c) in numbered and plan.schema[name].column(c) is None for c in columns):
             names = ", ".join(columns)
             yield f"{name}: unique in the target alone: ({names}). Rows of the source that repeat it would stop the run"
 

@@ -165,6 +165,16 @@ def test_a_user_without_select_on_one_table(shop: Pair, limited_user: Callable[.
         reflect(shop.source.endpoint())
 
 
+def test_a_table_that_the_source_hides_holds_rows_in_the_target(
+    shop: Pair, limited_user: Callable[..., dict[str, Any]]
+) -> None:
+    """To a user without any right on it, a table is not there, and neither is what it references."""
+    shop.target.run(*SHOP)
+    shop.source.user = limited_user(f"SELECT ON `{shop.source.name}`.customer")
+    with pytest.raises(TargetError, match=r"Empty the table: .* none of that name, or none that its user may see\."):
+        shop.subset(filters={"customer": "id = 1"})
+
+
 def test_a_plan_with_a_table_that_became_unreadable(shop: Pair, limited_user: Callable[..., dict[str, Any]]) -> None:
     plan = planning.build(Spec.of(filters={"customer": "id = 1"}), reflect(shop.source.endpoint()))
     shop.source.user = limited_user(

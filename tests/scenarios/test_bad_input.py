@@ -381,6 +381,15 @@ def test_a_target_with_a_unique_key_of_its_own_is_told(lab: MakeLab) -> None:
     ]
 
 
+def test_a_target_that_numbers_its_rows_is_not(lab: MakeLab) -> None:
+    """A key that MySQL makes by itself is such a one (sql_generate_invisible_primary_key)."""
+    table = "CREATE TABLE t (a int{});"
+    db = lab(table.format(""), "INSERT INTO t VALUES (1), (1);", target=table.format(", n serial UNIQUE"))
+    report = db.run_unlike(db.target.constraints(), filters={"t": "a = 1"})
+    assert (report.kept, report.warnings) == (2, ())
+    assert db.target.rows("t") == [(1, 1), (1, 2)]
+
+
 def test_a_narrower_target_of_text(lab: MakeLab) -> None:
     db = lab("CREATE TABLE t (a text);", "", target="CREATE TABLE t (a varchar(9));")
     assert re.search(r"character varying\(9\)|varchar\(9\)", str(db.refusal()))

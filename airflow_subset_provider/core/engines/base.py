@@ -395,6 +395,10 @@ class Target(Store):
         """Let every sequence that feeds a column go on after the column's greatest value; the number of sequences."""
 
     @abstractmethod
+    def numbered(self, tables: Sequence[TableName]) -> set[tuple[TableName, str]]:
+        """The tables' columns that the server gives a number of its own where no value comes."""
+
+    @abstractmethod
     def analyze(self, tables: Sequence[TableName]) -> None:
         """Bring the planner's statistics up to date."""
 

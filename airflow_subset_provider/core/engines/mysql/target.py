@@ -194,7 +194,7 @@ class MySqlTarget(MySqlStore, Target):
             Fault(
                 f"{child} has rows that reference {parent}, but is not in the copy",
                 self.label,
-                "Empty the table: the source has none of that name."
+                "Empty the table: the source has none of that name, or none that its user may see."
                 if child.schema in here
                 else f"Take database {child.schema!r} into `schemas`, or empty the table.",
             )
@@ -359,6 +359,11 @@ class MySqlTarget(MySqlStore, Target):
                 if number != int(float(value)) + 1:
                     self.execute(f"ALTER TABLE {self.quote(*table)} AUTO_INCREMENT = {max(0, int(float(value))) + 1}")
         return len(counters) + sequences.advance(self, self._databases(), wanted)
+
+    def numbered(self, tables: Sequence[TableName]) -> set[tuple[TableName, str]]:
+        """AUTO_INCREMENT."""
+        asked = {self.located(t): t for t in tables}
+        return {(asked[table], column) for table, column, _ in self._counters() if table in asked}
 
     def _counters(self) -> list[tuple[TableName, str, int]]:
         """Tables with their AUTO_INCREMENT columns, and where each stands."""

@@ -301,6 +301,11 @@ class PostgresTarget(PostgresStore, Target):
             )
         return len(fed)
 
+    def numbered(self, tables: Sequence[TableName]) -> set[tuple[TableName, str]]:
+        """By a sequence."""
+        found = self.query(SEQUENCES, {"oids": self._oids(tables)})
+        return {(TableName(schema, table), column) for _, _, schema, table, column, *_ in found}
+
     def analyze(self, tables: Sequence[TableName]) -> None:
         """ANALYZE, in one statement."""
         if tables:
