@@ -20,6 +20,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": ["airflow_subset_provider.operators.subset"],
             }
         ],
+        "cli": ["airflow_subset_provider.airflow_cli.commands"],
         "config": {
             "subset": {
                 "description": "Settings of the SubsetOperator.",

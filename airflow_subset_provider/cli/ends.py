@@ -45,6 +45,8 @@ def _airflow_endpoint(conn_id: str) -> Endpoint:
         raise EndpointError(
             Fault("needs Airflow, which is not installed here", f"connection {conn_id!r}", "Use a URL.")
         ) from error
+    # As `airflow connections get` does it: connections of Airflow's own database are found, too.
+    os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
     return connections.endpoint(conn_id)
 
 

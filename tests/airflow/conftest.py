@@ -47,6 +47,15 @@ def is_airflow_3_1() -> bool:
     return __version__.startswith("3.1.")
 
 
+def dag_bag(folder: Path) -> Any:
+    """What the DAG processor finds in a folder."""
+    try:
+        from airflow.dag_processing.dagbag import DagBag
+    except ImportError:  # Airflow 3.1
+        from airflow.models.dagbag import DagBag
+    return DagBag(dag_folder=str(folder))
+
+
 @dataclass
 class Database:
     """One database of one server."""
