@@ -7,8 +7,10 @@ have. A difference found later belongs here too, with the version it ends with.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -35,6 +37,7 @@ __all__ = [
     "AirflowRuntimeError",
     "conf",
     "group_arguments",
+    "parsed_file",
     "redact",
     "runs_alone",
     "runs_one_by_one",
@@ -63,3 +66,18 @@ def runs_one_by_one(context: Mapping[str, Any]) -> bool:
 def runs_alone(context: Mapping[str, Any]) -> bool:
     """Whether `airflow tasks test` runs this task and no other, in a DAG run that it then deletes."""
     return str(context["ti"].run_id).startswith("__airflow_temporary_run_")
+
+
+def parsed_file() -> Path | None:
+    """The DAG file that is being parsed, whichever module makes its DAGs; a program that may be one.
+
+    Airflow 3.1 to 3.3 keep its module, for `auto_register`, where no public name leads to.
+    """
+    try:
+        from airflow.sdk.definitions._internal.contextmanager import DagContext
+    except ImportError:
+        name = None
+    else:
+        name = getattr(DagContext, "current_autoregister_module_name", None)
+    file = Path(getattr(sys.modules.get(name or "__main__"), "__file__", None) or ".")
+    return file if name or (file.suffix == ".py" and file.stem != "__main__") else None

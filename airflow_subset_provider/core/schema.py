@@ -14,9 +14,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_subset_provider.core.errors import Fault, RequestError
+
+if TYPE_CHECKING:
+    import zipfile
 
 CATALOG_VERSION = 1
 
@@ -230,17 +233,18 @@ class Schema:
         return found if found.fingerprint == shape.get("fingerprint") else replace(found, components=())
 
     @classmethod
-    def read(cls, path: Path, remedy: str) -> Schema:
+    def read(cls, path: Path | zipfile.Path, remedy: str) -> Schema:
         """The schema in a catalog file.
 
         Args:
+            path: the file, or the member of an archive.
             remedy: how the user makes the file anew.
 
         Raises:
             RequestError: there is no such file, or it is no catalog of this version.
         """
         try:
-            return cls.from_json(path.read_text(encoding="utf-8"))
+            return cls.from_json(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a BOM
         except OSError as error:
             fault = Fault(f"cannot be read: {error.strerror}", f"catalog {path}", remedy)
         except (ValueError, KeyError, TypeError) as error:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import Any, NoReturn
 
 from airflow.providers.standard.operators.empty import EmptyOperator
@@ -26,7 +25,7 @@ from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.schema import Schema
 from airflow_subset_provider.core.spec import OnDrift, Spec, part_size
-from airflow_subset_provider.operators import arguments, texts
+from airflow_subset_provider.operators import arguments, catalog_file, texts
 from airflow_subset_provider.operators.announce import outlets
 from airflow_subset_provider.operators.job import CUT, PARTS, Job
 from airflow_subset_provider.operators.parts import LABEL, CutOperator, ExtractPartOperator
@@ -60,8 +59,9 @@ class SubsetOperator(TaskGroup):
         seed: chooses another sample of the same size.
         referential_integrity: off: filters apply to their own tables only.
         whole_limit: tables with more rows (as the source estimates) are copied whole only if `tables` names them.
-        catalog: a catalog file (made by `airflow-subset reflect`), relative to the DAG file's folder. With it, parsing
-            the DAG opens no connection. None: reflect once, and keep the result in the cache.
+        catalog: a catalog file (made by `airflow subset reflect`), relative to the DAG file's folder (or the folder of
+            the module whose function makes the DAG; or in the zip archive that they are in). With it, parsing the DAG
+            opens no connection. None: reflect once, and keep the result in the cache.
         replace_existing: the target's tables may be emptied even if no subset run filled them.
         create_schema: make the target's tables where there are none.
         report: where a report of each run is written: an absolute path or the URL of an object store, as for
@@ -306,18 +306,7 @@ def _two_connections(source: str, target: str) -> None:
 
 def _schema(dag: DAG, catalog: str | PathLike[str] | None, conn_id: str, schemas: Collection[str]) -> Schema:
     if catalog is not None:
-        return _read_catalog(Path(dag.folder or ".") / catalog, conn_id, schemas)
+        return catalog_file.read(dag, catalog, conn_id, schemas)
     from airflow_subset_provider import catalog_cache
 
     return catalog_cache.read(conn_id, tuple(schemas))
-
-
-def _read_catalog(path: Path, conn_id: str, schemas: Collection[str]) -> Schema:
-    options = "".join(f" --schema {s}" for s in schemas)
-    advice = f"Make it anew: airflow-subset reflect --source-conn {conn_id}{options} -o {path}"
-    schema = Schema.read(path, advice)
-    if schemas and set(schemas) != set(schema.schemas):
-        raise RequestError(
-            Fault(f"holds the schemas {', '.join(schema.schemas)}, not those asked for", f"catalog {path}", advice)
-        )
-    return schema

@@ -120,7 +120,7 @@ def test_nor_can_a_group_around_it(catalog: Path) -> None:
 
 
 def test_a_catalog_that_is_not_there(catalog: Path) -> None:
-    with pytest.raises(RequestError, match=r"missing\.json: cannot be read.*airflow-subset reflect"):
+    with pytest.raises(RequestError, match=r"missing\.json: is not in .*airflow-subset reflect"):
         _dag(catalog, catalog="missing.json")
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -13,7 +17,7 @@ import pytest
 
 from airflow_subset_provider import catalog_cache
 from airflow_subset_provider.core.errors import EndpointError, RequestError
-from tests.airflow.conftest import DagFile, Database
+from tests.airflow.conftest import DagFile, Database, dag_bag
 
 Write = Callable[..., DagFile]
 Shop = tuple[Database, Database]
@@ -48,6 +52,82 @@ def test_a_run_with_a_catalog_file(shop: Shop, shop_catalog: str, dag_file: Writ
     outcome = dag_file(COPY.replace("CATALOG", f"catalog='{shop_catalog}'")).run()
     assert outcome.state == "success"
     assert shop[1].counts()["customer"] == 1
+
+
+@pytest.fixture
+def catalog(shop_catalog: str, airflow_home: Path) -> Path:
+    return airflow_home / "dags" / shop_catalog
+
+
+FACTORY = """
+from airflow.sdk import DAG
+from airflow_subset_provider import SubsetOperator
+
+def make(name):
+    with DAG(name, schedule=None) as dag:
+        SubsetOperator(task_id="copy", source_conn_id="source", target_conn_id="target",
+                       filters={"customer": "id = 7"}, catalog="shop.json")
+    return dag
+"""
+FROM_FACTORY = "from shop_factory import make\ndag = make('from_a_factory')  # airflow\n"
+
+
+@pytest.fixture
+def factory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A folder of modules beside that of the DAG files, where `shop_factory` makes a DAG."""
+    library, dags = tmp_path / "library", tmp_path / "dags"
+    library.mkdir()
+    dags.mkdir()
+    (library / "shop_factory.py").write_text(FACTORY)
+    (dags / "shop.py").write_text(FROM_FACTORY)
+    monkeypatch.syspath_prepend(str(library))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(library), *sys.path]))
+    yield library
+    sys.modules.pop("shop_factory", None)
+
+
+@pytest.mark.parametrize("beside", ["library", "dags"])
+def test_a_dag_that_another_module_makes(catalog: Path, factory: Path, beside: str) -> None:
+    shutil.copy(catalog, factory.with_name(beside) / "shop.json")
+    bag = dag_bag(factory.with_name("dags"))
+    assert bag.import_errors == {}
+    assert "copy.tables.customer" in bag.dags["from_a_factory"].task_ids
+
+
+def test_a_dag_file_that_is_run_by_itself(catalog: Path, factory: Path) -> None:
+    dags = factory.with_name("dags")
+    shutil.copy(catalog, dags / "shop.json")
+    subprocess.run([sys.executable, dags / "shop.py"], check=True, capture_output=True)
+
+
+def test_each_place_is_named_where_a_catalog_is_looked_for(factory: Path) -> None:
+    dags = factory.with_name("dags")
+    (said,) = dag_bag(dags).import_errors.values()
+    assert f"catalog shop.json: is not in {factory} nor in {dags}. " in said
+    assert f"airflow-subset reflect --source-conn source -o {dags}/shop.json" in said
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_dag_files_in_a_zip_have_their_catalog_in_it(catalog: Path, tmp_path: Path, packed: bool) -> None:
+    path = tmp_path / "packed.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("zipped_dag.py", FACTORY + "dag = make('zipped')\n")
+        if packed:
+            archive.write(catalog, "shop.json")
+    bag = dag_bag(tmp_path)
+    if packed:
+        assert bag.import_errors == {}
+        assert "copy.tables.customer" in bag.dags["zipped"].task_ids
+    else:
+        (said,) = bag.import_errors.values()
+        assert f"catalog shop.json: is not in {path}. " in said
+        assert f"-o shop.json, and put it into {path}" in said
+
+
+def test_the_mark_that_some_editors_begin_a_file_with(catalog: Path, dag_file: Write) -> None:
+    catalog.write_text("\ufeff" + catalog.read_text())
+    dag = dag_file(COPY.replace("CATALOG", f"catalog='{catalog}'")).load()
+    assert "copy.tables.customer" in dag.task_ids
 
 
 def test_the_cache_is_filled_once(shop: Shop, dag_file: Write, monkeypatch: pytest.MonkeyPatch) -> None:
