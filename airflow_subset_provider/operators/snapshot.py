@@ -65,6 +65,7 @@ class HoldOperator(Step):
     """Holds one state of the source from after `prepare` to after `finish`."""
 
     template_fields = ()
+    shallow_copy_attrs = (*Step.shallow_copy_attrs, "_over")  # it holds a lock, which nothing copies deeply
     ui_color = "#e8f1fb"
 
     def __init__(self, **kwargs: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -59,6 +60,15 @@ def test_layout(catalog: Path) -> None:
     }
     assert [t.task_id for t in group.leaves] == ["copy.finish"]
     assert [t.task_id for t in group.roots] == ["copy.prepare"]
+
+
+def test_a_dag_can_be_copied(catalog: Path) -> None:
+    with DAG("d", schedule=None) as dag:
+        _operator(catalog=catalog)
+    copied = copy.deepcopy(dag)
+    assert copied.task_ids == dag.task_ids
+    copied.get_task("copy.hold").on_kill()
+    assert not dag.get_task("copy.hold")._over.is_set()
 
 
 def test_teardown_does_not_decide(catalog: Path) -> None:
