@@ -81,9 +81,15 @@ def part_size(chunk_rows: Any) -> int:
     return chunk_rows
 
 
-Clause = Annotated[str, Field(min_length=1)]
 Percent = Annotated[str, Field(pattern=r"^\s*\d+(\.\d+)?\s*%\s*$")]
 Count = Annotated[int, Field(ge=0, strict=True)]
+
+
+def _clause(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return check(value)
+    except ValidationError:
+        raise PydanticCustomError("clause", "not a WHERE clause") from None
 
 
 def _amount(value: Any, check: ValidatorFunctionWrapHandler) -> str | int:
@@ -105,6 +111,7 @@ def _parents(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
         raise PydanticCustomError("parents", message) from None
 
 
+Clause = Annotated[str, Field(pattern=r"\S"), WrapValidator(_clause)]
 Amount = Annotated[Percent | Count, WrapValidator(_amount)]
 Parents = Annotated[str | dict[str, str], WrapValidator(_parents)]
 

@@ -11,7 +11,10 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from os import PathLike
 from typing import Any
+
+from airflow.sdk import XComArg
 
 from airflow_subset_provider.compat import task_arguments
 from airflow_subset_provider.core.errors import Fault, RequestError
@@ -56,6 +59,34 @@ def sort(given: Mapping[str, Any], own: Collection[str]) -> Arguments:
     )
 
 
+def of_the_parse(task_id: Any, source: Any, target: Any, catalog: Any) -> Iterator[Fault]:
+    """What is wrong with the arguments that the group's structure hangs on."""
+    if not isinstance(task_id, str):
+        yield Fault(f"{task_id!r} is no id", "task_id")
+    ends = [*_connection(source, "source_conn_id"), *_connection(target, "target_conn_id")]
+    yield from ends
+    if not ends and source == target:
+        advice = "Point the target elsewhere: it would be emptied."
+        yield Fault(f"source and target are the same connection, {source!r}", "target_conn_id", advice)
+    if not isinstance(catalog, str | PathLike | None):
+        yield Fault(f"{catalog!r} is no path", "catalog", "Name the schema's file.")
+
+
+def clauses(filters: Any, faults: list[Fault]) -> Any:
+    """The filters that are no results of tasks; those that are become faults.
+
+    An f-string makes a template of such a result (`XComArg.__str__`), which no longer says what it waits for.
+    """
+    if not isinstance(filters, Mapping):
+        return filters
+    results = {table: clause for table, clause in filters.items() if isinstance(clause, XComArg)}
+    for table, result in results.items():
+        task = next(operator.task_id for operator, _ in result.iter_references())
+        advice = f'Write it into one, as in f"id = {{result}}", and put {task} before the group: {task} >> group.'
+        faults.append(Fault(f"the result of the task {task} is no text yet", f"filters[{table!r}]", advice))
+    return {table: clause for table, clause in filters.items() if table not in results}
+
+
 @contextmanager
 def gathered(faults: list[Fault]) -> Iterator[None]:
     """Let no fault hide those of the arguments that are looked at next."""
@@ -63,6 +94,14 @@ def gathered(faults: list[Fault]) -> Iterator[None]:
         yield
     except RequestError as error:
         faults.extend(error.faults)
+
+
+def _connection(conn_id: Any, where: str) -> Iterator[Fault]:
+    if not isinstance(conn_id, str) or not conn_id.strip():
+        yield Fault(f"{conn_id!r} is no connection's id", where)
+    elif "{{" in conn_id or "{%" in conn_id:
+        advice = "Parsing needs its name. For several, make a SubsetOperator for each, in a loop."
+        yield Fault(f"{conn_id!r} is a template, which is not rendered here", where, advice)
 
 
 def _only(given: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:

@@ -112,11 +112,10 @@ class SubsetOperator(TaskGroup):
         faults: list[Fault] = []
         with arguments.gathered(faults):
             sorted_arguments = arguments.sort(task_arguments, own)
-        with arguments.gathered(faults):
-            _two_connections(source_conn_id, target_conn_id)
+        faults += arguments.of_the_parse(task_id, source_conn_id, target_conn_id, catalog)
         with arguments.gathered(faults):
             spec = Spec.of(
-                filters=filters or {},
+                filters=arguments.clauses(filters or {}, faults),
                 schemas=schemas,
                 others=others,
                 tables=tables or {},
@@ -291,17 +290,6 @@ def _connect(nodes: Mapping[str, BaseOperator | TaskGroup], edges: Iterable[tupl
 
 def _not_mapped(what: str) -> RequestError:
     return RequestError(Fault("cannot be mapped", what, "Make one SubsetOperator for each target, in a loop."))
-
-
-def _two_connections(source: str, target: str) -> None:
-    if source == target:
-        raise RequestError(
-            Fault(
-                f"source and target are the same connection, {source!r}",
-                "target_conn_id",
-                "Point the target elsewhere: it would be emptied.",
-            )
-        )
 
 
 def _schema(dag: DAG, catalog: str | PathLike[str] | None, conn_id: str, schemas: Collection[str]) -> Schema:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, Asset, task_group
+from airflow.sdk import task as task_of
 
 from airflow_subset_provider import SubsetError, SubsetOperator
 from airflow_subset_provider.core.errors import RequestError
@@ -88,6 +89,35 @@ def test_all_unknown_arguments_are_named_at_once(catalog: Path) -> None:
 def test_one_connection_for_both_ends(catalog: Path) -> None:
     with pytest.raises(RequestError, match="source and target are the same connection"):
         _dag(catalog, target_conn_id="source")
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "what"),
+    [
+        ("task_id", None, "task_id: None is no id"),
+        ("source_conn_id", None, "source_conn_id: None is no connection's id"),
+        ("target_conn_id", " ", "target_conn_id: ' ' is no connection's id"),
+        ("source_conn_id", "{{ params.source }}", "source_conn_id: .* is a template, which is not rendered here"),
+        ("catalog", 5, "catalog: 5 is no path"),
+        ("filters", {"customer": " "}, r"filters\.customer: not a WHERE clause. Got ' '"),
+        ("filters", ["customer"], "filters: Input should be a valid dictionary"),
+    ],
+)
+def test_a_value_of_another_kind_is_a_fault_beside_others(
+    catalog: Path, argument: str, value: object, what: str
+) -> None:
+    with pytest.raises(RequestError, match=what) as caught:
+        _dag(catalog, **{argument: value, "retrys": 1})
+    assert len(caught.value.faults) == 2
+
+
+def test_a_tasks_result_is_no_filter_but_in_a_text(catalog: Path) -> None:
+    with DAG("d", schedule=None):
+        which = task_of(lambda: 7, task_id="which")()
+    with pytest.raises(RequestError) as caught:
+        _dag(catalog, filters={"customer": which, "visit": ""})
+    assert [f.where for f in caught.value.faults] == ["filters['customer']", "filters.visit"]
+    assert 'f"id = {result}", and put which before the group: which >> group' in str(caught.value)
 
 
 def test_faults_of_the_request(catalog: Path) -> None:

@@ -111,6 +111,15 @@ def test_filters_are_rendered_once_a_run(dag_file: Write) -> None:
     assert outcome.rendered("copy.finish")["filters"]["customer"] == rendered
 
 
+def test_a_tasks_result_reaches_the_filter_in_a_text(shop: Shop, dag_file: Write) -> None:
+    group = COPY.format('filters={"customer": f"id = {which}"}, others="skip"').strip()
+    which = "from airflow.sdk import task\nwhich = task(lambda: 9, task_id='which')()"
+    outcome = dag_file(f"{which}\nwhich >> {group}").run()
+    assert outcome.state == "success"
+    assert shop[1].rows("SELECT id FROM customer") == [(9,)]
+    assert outcome.rendered("copy.tables.customer")["filters"] == {"customer": "id = 9"}
+
+
 def test_params_reach_the_filter(shop: Shop, dag_file: Write) -> None:
     body = COPY.format('filters={"customer": "id = {{ params.customer }}"}, others="skip"')
     assert dag_file(body, "params={'customer': 1}").run(customer=9).state == "success"

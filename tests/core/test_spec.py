@@ -9,6 +9,7 @@ from airflow_subset_provider.core.spec import Others, Policy, Rule, Spec
 
 BAD = [
     ("filters", {"t": ""}, "filters.t"),
+    ("filters", {"t": " \n"}, "filters.t"),
     ("filters", {"t": 5}, "filters.t"),
     ("filters", {"t": None}, "filters.t"),
     ("filters", "id = 1", "filters"),
