@@ -12,6 +12,7 @@ from airflow_subset_provider import SubsetOperator
 with DAG(
     "debug_a_customer",
     schedule=None,
+    max_active_runs=1,
     doc_md=__doc__,
     tags=["subset", "example"],
     params={

@@ -8,7 +8,7 @@ from airflow.sdk import DAG
 
 from airflow_subset_provider import SubsetOperator
 
-with DAG("demo_subset", schedule=None, doc_md=__doc__, tags=["subset"]) as dag:
+with DAG("demo_subset", schedule=None, max_active_runs=1, doc_md=__doc__, tags=["subset"]) as dag:
     start = EmptyOperator(task_id="start")
     subset = SubsetOperator(
         task_id="shop",

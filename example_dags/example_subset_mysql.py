@@ -8,7 +8,9 @@ from airflow.sdk import DAG, Param
 
 from airflow_subset_provider import SubsetOperator
 
-with DAG("example_subset_mysql", schedule=None, params={"customer_id": Param(42, type="integer")}) as dag:
+with DAG(
+    "example_subset_mysql", schedule=None, max_active_runs=1, params={"customer_id": Param(42, type="integer")}
+) as dag:
     SubsetOperator(
         task_id="copy_customer",
         source_conn_id="mysql_production",

@@ -23,7 +23,14 @@ MASKS = {
     "address": "UPDATE address SET street = 'Street ' || address_id",
 }
 
-with DAG("masked_ready", schedule="0 3 * * *", catchup=False, doc_md=__doc__, tags=["subset", "example"]) as dag:
+with DAG(
+    "masked_ready",
+    schedule="0 3 * * *",
+    catchup=False,
+    max_active_runs=1,
+    doc_md=__doc__,
+    tags=["subset", "example"],
+) as dag:
     to_vault = SubsetOperator(
         task_id="to_vault",
         source_conn_id="shop_production",

@@ -11,7 +11,9 @@ from airflow_subset_provider import SubsetOperator
 # Tenant -> country. Ids and clauses come from this file, so that a tenant is added by a commit.
 TENANTS = {"aotearoa": "NZ", "schweiz": "CH"}
 
-with DAG("tenants", schedule="@weekly", catchup=False, doc_md=__doc__, tags=["subset", "example"]) as dag:
+with DAG(
+    "tenants", schedule="@weekly", catchup=False, max_active_runs=1, doc_md=__doc__, tags=["subset", "example"]
+) as dag:
     for tenant, country in TENANTS.items():
         SubsetOperator(
             task_id=tenant,

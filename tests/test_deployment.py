@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +14,8 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+
+from airflow_subset_provider.provider_info import get_provider_info
 
 DEPLOY = Path(__file__).parents[1] / "docs" / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
@@ -95,3 +101,47 @@ def test_one_airflow_everywhere() -> None:
     celery = (DEPLOY.parents[1] / "requirements" / "celery.in").read_text()
     for requirement in re.findall(r"'([^']*celery[^']*)'", DOCKERFILE):
         assert requirement in celery
+
+
+def test_every_setting_is_documented() -> None:
+    table = (DEPLOY.parent / "deployment.md").read_text().split("## Settings")[1].split("###")[0]
+    told = dict(re.findall(r"^\| `(\w+)` \| (\S+) \|", table, re.MULTILINE))
+    options = get_provider_info()["config"]["subset"]["options"]
+    assert told == {"catalog_cache": "`$AIRFLOW_HOME/subset_catalogs`"} | {
+        name: option["default"] for name, option in options.items() if option["default"] is not None
+    }
+
+
+def test_where_the_catalog_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow_subset_provider.catalog_cache import location
+
+    monkeypatch.setenv("AIRFLOW_HOME", "/home")
+    assert re.fullmatch(r"/home/subset_catalogs/shop_production-[0-9a-f]{12}\.json", str(location("shop_production")))
+
+
+def test_the_image_is_built_from_what_is_copied(tmp_path: Path) -> None:
+    root = DEPLOY.parents[1]
+    build = next(s for s in _airflow_services().values())["build"]
+    assert (DEPLOY / build["context"]).resolve() == root
+    assert (root / build["dockerfile"]).samefile(DEPLOY / "Dockerfile")
+    for line in re.findall(r"^COPY --chown=\S+ (.*)$", DOCKERFILE, re.MULTILINE):
+        *names, to = line.split()
+        place = tmp_path / to.lstrip("/")
+        for name in names:
+            if (root / name).is_dir():
+                shutil.copytree(root / name, place)
+            else:
+                place.mkdir(parents=True, exist_ok=True)
+                shutil.copy(root / name, place)
+    source = re.search(r'pip install \S+ "apache-airflow==\$\{AIRFLOW_VERSION\}" (/\S+)', DOCKERFILE)
+    assert source
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
+    subprocess.run(command, cwd=tmp_path / source[1].lstrip("/"), check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    packed = set(zipfile.ZipFile(wheel).namelist())
+    assert {"airflow_subset_provider/cli/look.py", "airflow_subset_provider/core/templates/report.html.j2"} <= packed
+
+
+def test_what_a_secret_may_be_made_of() -> None:
+    head = (DEPLOY / "compose.yaml").read_text().split("x-airflow")[0]
+    assert "letters and digits alone" in head

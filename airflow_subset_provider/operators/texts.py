@@ -1,4 +1,4 @@
-"""What people read in Airflow: a task's tooltip and documentation, the numbers of a step, the report in the log."""
+"""What people read in Airflow: the documentation of group and tasks, the numbers of a step, the report in the log."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ def test_a_mask_that_misses_something_publishes_nothing(folder: Path, connect: C
     broken = folder / "masked_broken.py"
     text = path.read_text()
     assert "company = NULL, phone = NULL," in text
-    broken.write_text(text.replace("phone = NULL,", "").replace('DAG("masked_ready"', 'DAG("masked_broken"'))
+    broken.write_text(text.replace("phone = NULL,", "").replace('"masked_ready",', '"masked_broken",'))
     outcome = DagFile(broken).run()
     assert outcome.of_state("failed") == {"nothing_left"}
     assert staging.counts() == {}

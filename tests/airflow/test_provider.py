@@ -46,6 +46,8 @@ def test_the_provider_info_imports_nothing() -> None:
 
 
 def test_example_dags_parse_without_connections(airflow_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow_subset_provider.operators.steps import PrepareOperator
+
     for name in [n for n in os.environ if n.startswith("AIRFLOW_CONN_")]:
         monkeypatch.delenv(name)
     bag = dag_bag(EXAMPLES)
@@ -59,6 +61,8 @@ def test_example_dags_parse_without_connections(airflow_home: Path, monkeypatch:
         "tenants",
         "masked_ready",
     } <= set(bag.dags)
+    copying = [dag for dag in bag.dags.values() if any(isinstance(t, PrepareOperator) for t in dag.tasks)]
+    assert {dag.dag_id: dag.max_active_runs for dag in copying if dag.max_active_runs != 1} == {}
 
 
 def test_the_demos_catalog_is_the_demos_schema(source_server: object, target_server: object, tmp_path: Path) -> None:
