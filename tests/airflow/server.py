@@ -25,6 +25,10 @@ class Airflow:
     def __init__(self, standalone: Standalone, dag_id: str) -> None:
         self._standalone, self._dag_id = standalone, dag_id
 
+    def of(self, dag_id: str) -> Airflow:
+        """The same, on another DAG."""
+        return Airflow(self._standalone, dag_id)
+
     def trigger(self) -> str:
         return self._standalone.trigger(self._dag_id)
 
@@ -82,7 +86,7 @@ def await_(happened: Callable[[], bool], every: float = 0.5) -> None:
 
 
 @contextmanager
-def airflow(dag_id: str, bundle: dict[str, Any], shop: Shop, home: Path) -> Iterator[Airflow]:
+def airflow(dag_id: str, bundle: dict[str, Any], shop: Shop, home: Path, **settings: str) -> Iterator[Airflow]:
     root = str(Path(__file__).parents[2])
     environment = {
         **os.environ,
@@ -96,6 +100,7 @@ def airflow(dag_id: str, bundle: dict[str, Any], shop: Shop, home: Path) -> Iter
         "AIRFLOW_CONN_TARGET": shop[1].url,
         "PYTHONPATH": root,
         "GATE": str(home / "gate"),
+        **settings,
     }
     with Standalone(environment, home / "airflow.log") as standalone:
         yield Airflow(standalone, dag_id)
