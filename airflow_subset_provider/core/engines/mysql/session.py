@@ -53,7 +53,7 @@ WISHES = (
     "sql_quote_show_create = 1",
     "max_error_count = 65535",
     "completion_type = 'NO_CHAIN'",
-    # Of this package's own tables: MEMORY takes no BLOB (error 1163), MyISAM no transaction.
+    # Of this package's own tables: MEMORY takes no BLOB (error 1163), and no savepoint undoes anything in MyISAM.
     "default_storage_engine = InnoDB",
     "default_tmp_storage_engine = InnoDB",
 )

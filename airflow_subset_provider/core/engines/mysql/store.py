@@ -32,7 +32,6 @@ T = TypeVar("T")
 SETTINGS = (
     "foreign_key_checks = 0",
     "TRANSACTION ISOLATION LEVEL READ COMMITTED",
-    "default_tmp_storage_engine = InnoDB",  # MEMORY takes no texts, and a savepoint undoes nothing in MyISAM
     "sql_notes = 0",  # notes are no warnings: "table already exists" must not look like a changed value
 )
 # A key for every temporary table: servers with sql_require_primary_key refuse one without.
