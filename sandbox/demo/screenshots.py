@@ -127,7 +127,12 @@ class _Camera:
         self.page.locator(".react-flow__controls-fitview").click()
         self.page.add_style_tag(content=".react-flow__minimap, .react-flow__panel { display: none }")
         self.page.wait_for_timeout(SETTLED)
-        _save(self.page.locator(".react-flow").screenshot(), IMAGES / "graph.png")
+        whole = self.page.locator(".react-flow")
+        _save(whole.screenshot(), IMAGES / "graph.png")
+        # Up to `loaded`, at a size that can be read where a page is as wide as a text.
+        left, last = whole.bounding_box(), self.page.locator(".react-flow__node", has_text="loaded").last.bounding_box()
+        width = last["x"] + last["width"] + 10 - left["x"]
+        _save(self.page.screenshot(clip={**left, "width": width}), IMAGES / "graph_tables.png")
 
     def _go(self, path: str, size: tuple[int, int] = (1500, 900)) -> None:
         self.page.set_viewport_size({"width": size[0], "height": size[1]})
