@@ -12,20 +12,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from airflow_subset_provider.core import checks, chunks, engines, graph, indexes, select, snapshot, strictness
+from airflow_subset_provider.core import checks, chunks, engines, graph, indexes, select, snapshot
 from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.bans import Settlement
 from airflow_subset_provider.core.ends import Ends
-from airflow_subset_provider.core.engines.base import INDEX, Endpoint, Moved, Session, Source, Suspended, Target
-from airflow_subset_provider.core.errors import EndpointError, Fault, RequestError, SubsetError, TargetError
+from airflow_subset_provider.core.engines.base import INDEX, Endpoint, Moved, Source, Target
+from airflow_subset_provider.core.errors import EndpointError, Fault, TargetError
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.integrity import Integrity
 from airflow_subset_provider.core.parts import Parts
 from airflow_subset_provider.core.plan import Plan
+from airflow_subset_provider.core.preparation import Preparation
 from airflow_subset_provider.core.proof import Proof, put_back
 from airflow_subset_provider.core.report import KeyReport, Prepared, Report, TableReport, guarantee
 from airflow_subset_provider.core.schema import Schema, TableName
@@ -49,22 +49,6 @@ def reflect(endpoint: Endpoint, schemas: Sequence[str] = ()) -> Schema:
     """
     with engines.get(endpoint.engine).source(endpoint, "airflow_subset reflect") as source:
         return graph.condensed(source.reflect(schemas or source.default_schemas))
-
-
-class _Claim(NamedTuple):
-    """A target that this run may change.
-
-    Attributes:
-        taken: since when it holds the lock.
-        suspended: what there is to suspend.
-        found: the target's schema.
-        left_out: what of it could not be made.
-    """
-
-    taken: str
-    suspended: list[Suspended]
-    found: Schema
-    left_out: list[str]
 
 
 def _nobody(_run: str, _taken: datetime) -> bool:
@@ -139,11 +123,7 @@ class Run:
     # -- prepare
 
     def prepare(self) -> Prepared:
-        """Check everything; take the lock and note what will be out of force; then suspend it and empty the tables.
-
-        Lock and notes are one transaction. What follows is done in batches, because a server has room for only so many
-        locks in one transaction (Postgres: 64 for each connection it allows, and a table takes one for each index):
-        whatever interrupts it, `release` and the next run find in the notes what to put back.
+        """Check everything; then lock the target, put out of force what must be, and empty it.
 
         Returns:
             What the person who reads the report must know.
@@ -160,79 +140,21 @@ class Run:
                 )
             )
         with self.ends.both() as (source, target):
-            if target.same_database(source):
-                raise EndpointError(
-                    Fault(
-                        "source and target are the same database",
-                        f"{self.source.label} → {self.target.label}",
-                        "Point the target elsewhere: it would be emptied.",
-                    )
-                )
-            live = self.plan.schema if self.fresh else source.reflect(self.plan.schema.schemas)
-            drifted = checks.check_drift(self.plan, live, self.on_drift)
-            faults: dict[type[SubsetError], list[Fault]] = {RequestError: checks.check_source(self.plan, source)}
-            claim = self._claim(source, target, live, faults)
-            remarks = (
-                *checks.filter_remarks(self.plan, source),
-                *strictness.remarks(self.plan, claim.found, target),
-                *claim.left_out,
-            )
-            self.log.info(
-                "%s → %s: %d tables", _named(source, live), _named(target, claim.found), len(self.plan.schema.tables)
-            )
-            self._clear(target, claim)
-        prepared = Prepared(drifted, remarks)
-        for warning in (*prepared.warnings, *self.plan.warnings):
-            self.log.warning("%s", warning)
-        return prepared
+            return self.preparation(source, target).run()
 
-    def _claim(
-        self, source: Source, target: Target, live: Schema, faults: dict[type[SubsetError], list[Fault]]
-    ) -> _Claim:
-        """Make the schema if need be, check the target, take the lock."""
-        left_out: list[str] = []
-        found = _reflected(target, self.plan.schema.schemas)
-        making = self.create_schema and not any(faults.values()) and _none_of(self.plan, found)
-        if making:
-            checks.raise_all({TargetError: checks.check_to_be_made(self.plan, target, live)})
-        else:
-            self._check_target(source, target, found, live, faults)
-        large = indexes.large(self.plan, source, self.tally)
-        with target.transaction():
-            if making:
-                found, left_out = self._new_schema(source, target)
-                self._check_target(source, target, found, live, faults)
-            state, tables = State(target), [t.name for t in self.plan.schema.tables]
-            state.create()
-            taken = state.lock(self.key, self.alive)
-            suspended = [*target.suspendable(tables), *indexes.postponed(self.plan, large, target, self.tally)]
-            state.note_suspended(suspended)
-            state.start_tables(self.key, tables)
-        return _Claim(taken, suspended, found, left_out)
-
-    def _check_target(
-        self, source: Source, target: Target, found: Schema, live: Schema, faults: dict[type[SubsetError], list[Fault]]
-    ) -> None:
-        faults[TargetError] = checks.check_target(self.plan, source, target, found, self.replace_existing, live)
-        checks.raise_all(faults)
-
-    def _new_schema(self, source: Source, target: Target) -> tuple[Schema, list[str]]:
-        """Make it: what is there then, and what was not made."""
-        schemas = self.plan.schema.schemas
-        self.log.info("the target has none of the tables: making the schema %s", ", ".join(schemas))
-        left_out = target.create_schema(source.schema_dump(schemas), source, schemas)
-        return _reflected(target, schemas), left_out
-
-    def _clear(self, target: Target, claim: _Claim) -> None:
-        """All foreign keys out of force first: a table that is referenced cannot be truncated."""
-        tables = [t.name for t in self.plan.schema.tables]
-        for items in batches(claim.suspended):
-            with holding(target, self.key, claim.taken):
-                target.suspend(items)
-        for names in batches(tables):
-            with holding(target, self.key, claim.taken):
-                target.empty(names)
-        self.log.info("The target is empty. Out of force until the end: %s", _counted(claim.suspended))
+    def preparation(self, source: Source, target: Target) -> Preparation:
+        """What `prepare` does, on open ends."""
+        return Preparation(
+            self.plan,
+            source,
+            target,
+            self.tally,
+            replace_existing=self.replace_existing,
+            create_schema=self.create_schema,
+            on_drift=self.on_drift,
+            alive=self.alive,
+            fresh=self.fresh,
+        )
 
     # -- extract
 
@@ -484,28 +406,3 @@ def subset(
             return one.finish(started, prepared.warnings)
     finally:
         run.release()
-
-
-def _named(end: Session, schema: Schema) -> str:
-    return f"{end.label} ({schema.server})" if schema.server else end.label
-
-
-def _counted(suspended: Sequence[Suspended]) -> str:
-    """How many of each; a table's triggers may be noted as one thing."""
-    keys = sum(item.kind == "foreign key" for item in suspended)
-    armed = len({item.table for item in suspended if item.kind == "triggers"})
-    built = sum(item.kind == INDEX for item in suspended)
-    counts = {"foreign keys": keys, "tables with triggers": armed, "indexes": built}
-    return ", ".join(f"{what}: {n}" for what, n in counts.items() if n) or "nothing"
-
-
-def _none_of(plan: Plan, found: Schema) -> bool:
-    return len(checks.missing_tables(plan, found)) == len(plan.schema.tables)
-
-
-def _reflected(target: Target, schemas: Sequence[str]) -> Schema:
-    """The target's tables; none where it does not even have the schemas."""
-    try:
-        return target.reflect(schemas)
-    except EndpointError:
-        return Schema("", tuple(schemas), ())

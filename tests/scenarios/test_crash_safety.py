@@ -338,11 +338,11 @@ def test_a_late_attempt_at_prepare_empties_nothing(shop: Lab) -> None:
     """Stopped between taking the lock and emptying the tables, it goes on when the next attempt has loaded rows."""
     late, run = shop.prepared(**REQUEST), shop.prepared(**REQUEST)
     with late.ends.both() as (source, target):
-        claim = late._claim(source, target, late.plan.schema, {})
+        claim = late.preparation(source, target).claim(late.plan.schema, {})
         for do in steps(run)[:-1]:
             do()
         with pytest.raises(LockedError):
-            late._clear(target, claim)
+            late.preparation(source, target).clear(claim)
     run.finish()
     run.release()
     assert shop.target.ids() == KEPT

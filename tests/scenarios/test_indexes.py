@@ -363,7 +363,7 @@ def test_rows_that_do_not_fit_in_an_index(lab: MakeLab) -> None:
 def _until(run: Run, done: str) -> None:
     if done == "noted":
         with run.ends.both() as (source, target):
-            run._claim(source, target, run.plan.schema, {})
+            run.preparation(source, target).claim(run.plan.schema, {})
         return
     run.prepare()
     if done == "loaded":
