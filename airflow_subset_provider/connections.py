@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow.sdk import BaseHook
 
 from airflow_subset_provider.compat import AirflowNotFoundException, AirflowRuntimeError
-from airflow_subset_provider.core.engines.base import Endpoint
 from airflow_subset_provider.core.errors import EndpointError, Fault
 from airflow_subset_provider.core.schema import TableName
+
+if TYPE_CHECKING:
+    from airflow_subset_provider.core.engines.base import Endpoint
 
 __all__ = ["Address", "address", "endpoint"]
 
@@ -107,6 +109,8 @@ def _postgres(conn_id: str, found: Any) -> Endpoint:
     from airflow.providers.postgres.hooks.postgres import PostgresHook
     from psycopg.rows import tuple_row
 
+    from airflow_subset_provider.core.engines.base import Endpoint
+
     def connect() -> Any:
         connection: Any = PostgresHook(postgres_conn_id=conn_id, connection=found).get_conn()
         connection.row_factory = tuple_row  # the connection's `cursor` extra may have asked for another one
@@ -118,6 +122,8 @@ def _postgres(conn_id: str, found: Any) -> Endpoint:
 def _mysql(conn_id: str, found: Any) -> Endpoint:
     try:
         from airflow.providers.mysql.hooks.mysql import MySqlHook
+
+        from airflow_subset_provider.core.engines.base import Endpoint
     except ImportError as error:
         raise EndpointError(
             Fault(

@@ -4,7 +4,8 @@ Airflow leaves a plugin's pages open to everybody, so this one asks for what rea
 it serves comes from an XCom, which more people than the DAG's author may be able to write: the headers take every
 script and every request away from it, and set it apart from Airflow's own pages.
 
-Every process of Airflow loads its plugins; the web framework is imported by the one that asks for the pages.
+Every process of Airflow loads its plugins, on Celery and Kubernetes each task's. So this module imports nothing of the
+provider, and no web framework, before somebody asks for the pages.
 """
 
 from __future__ import annotations
@@ -13,9 +14,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.plugins_manager import AirflowPlugin
-
-from airflow_subset_provider.operators.links import PAGE_URL
-from airflow_subset_provider.operators.reporting import PAGE, unpacked
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -27,7 +25,6 @@ HEADERS = {
     "Cache-Control": "private, no-store",
 }
 MISSING = "There is no report: the task has not succeeded yet, or its XCom is gone or kept outside Airflow's database."
-PREFIX, _, ROUTE = PAGE_URL.rpartition("/")
 
 
 class SubsetPlugin(AirflowPlugin):
@@ -38,21 +35,30 @@ class SubsetPlugin(AirflowPlugin):
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
         """What Airflow's API server mounts."""
-        return [{"app": pages(), "url_prefix": PREFIX, "name": "Database subset"}]
+        from airflow_subset_provider.operators.links import PAGE_URL
+
+        prefix, _, route = PAGE_URL.rpartition("/")
+        return [{"app": pages(route), "url_prefix": prefix, "name": "Database subset"}]
 
 
-def pages() -> FastAPI:
-    """The plugin's pages."""
+def pages(route: str) -> FastAPI:
+    """The plugin's pages.
+
+    Args:
+        route: where the reports are, below the address that they are mounted at.
+    """
     from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
     from airflow.api_fastapi.core_api.security import requires_access_dag
     from fastapi import Depends, FastAPI, HTTPException
     from fastapi.responses import HTMLResponse
 
+    from airflow_subset_provider.operators.reporting import unpacked
+
     app = FastAPI(title="Database subset", docs_url=None, redoc_url=None, openapi_url=None)
     may_read = Depends(requires_access_dag(method="GET", access_entity=DagAccessEntity.XCOM))
 
     # No `async`: reading the database would hold the API server's event loop up.
-    @app.get(f"/{ROUTE}/{{dag_id}}", dependencies=[may_read], response_class=HTMLResponse)
+    @app.get(f"/{route}/{{dag_id}}", dependencies=[may_read], response_class=HTMLResponse)
     def show(dag_id: str, run_id: str, task_id: str) -> HTMLResponse:
         try:
             page = unpacked(_xcom(dag_id, run_id, task_id))
@@ -69,6 +75,8 @@ def _xcom(dag_id: str, run_id: str, task_id: str) -> Any:
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
     from sqlalchemy import select
+
+    from airflow_subset_provider.operators.reporting import PAGE
 
     asked = select(XComModel).filter_by(dag_id=dag_id, run_id=run_id, task_id=task_id, key=PAGE, map_index=-1)
     with create_session() as session:

@@ -9,7 +9,6 @@ tried.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from airflow_subset_provider.core.errors import Fault
@@ -86,6 +85,8 @@ def is_pattern(text: str) -> bool:
 
 def nearest(text: str, choices: Iterable[str]) -> str:
     """`Did you mean …?`, or a hint where to look when nothing is near."""
+    from difflib import get_close_matches  # here, because a DAG file's parse imports this module and seldom fails
+
     near = list(dict.fromkeys(get_close_matches(text, list(choices), n=3)))
     return f"Did you mean {' or '.join(near)}?" if near else "Check the spelling and the schemas in scope."
 

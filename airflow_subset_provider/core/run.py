@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from airflow_subset_provider.core import checks, chunks, engines, graph, indexes, select, snapshot
+from airflow_subset_provider.core import chunks, engines, graph, indexes, select, snapshot
 from airflow_subset_provider.core import plan as planning
-from airflow_subset_provider.core.bans import Settlement
 from airflow_subset_provider.core.ends import Ends
 from airflow_subset_provider.core.engines.base import INDEX, Endpoint, Moved, Source, Target
 from airflow_subset_provider.core.errors import EndpointError, Fault, TargetError
@@ -25,13 +25,15 @@ from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.integrity import Integrity
 from airflow_subset_provider.core.parts import Parts
 from airflow_subset_provider.core.plan import Plan
-from airflow_subset_provider.core.preparation import Preparation
-from airflow_subset_provider.core.proof import Proof, put_back
-from airflow_subset_provider.core.report import KeyReport, Prepared, Report, TableReport, guarantee
 from airflow_subset_provider.core.schema import Schema, TableName
 from airflow_subset_provider.core.spec import OnDrift, Rule, Spec
 from airflow_subset_provider.core.state import State, Stats, batches, holding
 from airflow_subset_provider.core.tally import WORTH_ANALYZING, Tally, told
+
+# A worker imports this module for each table's task, so what only the first and the last step need is imported there.
+if TYPE_CHECKING:
+    from airflow_subset_provider.core.preparation import Preparation
+    from airflow_subset_provider.core.report import KeyReport, Prepared, Report
 
 __all__ = ["Endpoint", "Run", "reflect", "subset"]
 
@@ -114,6 +116,8 @@ class Run:
             SnapshotError: nobody holds that state.
             DriftError: its schema is not the plan's.
         """
+        from airflow_subset_provider.core import checks
+
         run = replace(self, exported=exported)
         if exported is not None and not self.fresh:
             with run.ends.source() as source, source.snapshot():
@@ -144,6 +148,8 @@ class Run:
 
     def preparation(self, source: Source, target: Target) -> Preparation:
         """What `prepare` does, on open ends."""
+        from airflow_subset_provider.core.preparation import Preparation
+
         return Preparation(
             self.plan,
             source,
@@ -240,6 +246,8 @@ class Run:
 
     def settle(self) -> dict[TableName, Stats]:
         """The same for all components at once, where a referred row may itself be impossible to keep (plan.may_ban)."""
+        from airflow_subset_provider.core.bans import Settlement
+
         with self.ends.both() as (source, target), target.transaction(), source.snapshot():
             state = State(target)
             state.hold(self.key)
@@ -279,6 +287,8 @@ class Run:
             IntegrityError: references that hold in the source do not in the copy; the copy stays locked out of use
                 until `release` puts its constraints back unvalidated.
         """
+        from airflow_subset_provider.core.proof import Proof
+
         started = time.time() if started is None else started
         with self.ends.both() as (source, target):
             with holding(target, self.key) as state:
@@ -304,6 +314,8 @@ class Run:
         seconds: float,
         warnings: Sequence[str],
     ) -> Report:
+        from airflow_subset_provider.core.report import Report, TableReport, guarantee
+
         tables = []
         for name, planned in self.plan.tables.items():
             done = stats.get(name, Stats())
@@ -345,6 +357,8 @@ class Run:
 
     def release(self) -> None:
         """Put back unvalidated what an unfinished run left suspended, and give up the lock; harmless when repeated."""
+        from airflow_subset_provider.core.proof import put_back
+
         with self.ends.target() as target:
             if not State(target).exists() or State(target).holder() != self.key:
                 return

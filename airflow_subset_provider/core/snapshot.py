@@ -12,10 +12,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from threading import Event, Thread
+from typing import TYPE_CHECKING
 
 from airflow_subset_provider.core import engines
-from airflow_subset_provider.core.engines.base import Endpoint, Source
 from airflow_subset_provider.core.errors import Fault, RequestError, SubsetError
+
+if TYPE_CHECKING:
+    from airflow_subset_provider.core.engines.base import Endpoint, Source
 
 ONE_POINT = "one point in time"
 OWN_TIMES = "each table at its own time, seams healed"

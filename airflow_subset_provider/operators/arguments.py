@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from os import PathLike
 from typing import Any
 
@@ -109,6 +108,8 @@ def _only(given: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
 
 
 def _unknown(word: str, known: Collection[str]) -> Fault:
+    from difflib import get_close_matches  # here, because most parses are of good arguments
+
     near = get_close_matches(word, sorted(known), n=3)
     advice = f"Did you mean {' or '.join(near)}?" if near else "It is no argument of SubsetOperator, nor of a task."
     return Fault(f"unknown argument {word!r}", "SubsetOperator", advice)

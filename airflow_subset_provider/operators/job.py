@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from airflow_subset_provider.core import plan as planning
-from airflow_subset_provider.core.engines.base import Endpoint
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.schema import TableName
@@ -122,7 +121,7 @@ class Job:
         return _shown({component.tables[0]: self._run_nowhere(filters).parts(component).sql(part)})
 
     def _run_nowhere(self, filters: Mapping[str, str]) -> Run:
-        from airflow_subset_provider.core.run import Run
+        from airflow_subset_provider.core.run import Endpoint, Run
 
         nowhere = Endpoint(self.plan.schema.dialect, _connect_nowhere, self.source_conn_id)
         return Run(self.settled(filters), nowhere, nowhere)

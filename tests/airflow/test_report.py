@@ -184,6 +184,15 @@ def test_a_page_that_swells_is_refused() -> None:
         reporting.unpacked(reporting.packed("x" * (reporting.LARGEST_PAGE + 1)))
 
 
+def test_loading_the_plugin_imports_nothing_else_of_the_provider(airflow_home: Path) -> None:
+    code = "import sys, airflow_subset_provider.plugin; print(sorted(m for m in sys.modules if 'subset' in m))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
+    ours = ("airflow_subset_provider", "airflow_subset_provider.plugin", "airflow_subset_provider.provider_info")
+    assert set(eval(done.stdout)) <= set(ours)
+
+
 def test_loading_the_plugin_imports_no_web_framework(airflow_home: Path) -> None:
     code = "import sys, airflow_subset_provider.plugin; print({'fastapi', 'sqlalchemy', 'jinja2'} & {*sys.modules})"
     plain = (

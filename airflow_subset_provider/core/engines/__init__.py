@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from airflow_subset_provider.core.engines.base import Engine
 from airflow_subset_provider.core.errors import EndpointError, Fault
+
+if TYPE_CHECKING:
+    from airflow_subset_provider.core.engines.base import Engine
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ _ENGINES = {
     "mysql": Entry("airflow_subset_provider.core.engines.mysql:MySqlEngine"),
     "postgresql": Entry("airflow_subset_provider.core.engines.postgresql:PostgresEngine", shares_snapshots=True),
 }
+NAMES = tuple(_ENGINES)
 
 
 def get(name: str) -> Engine:
