@@ -90,11 +90,11 @@ $(COMPAT:=/.installed): pyproject.toml $(STAMP)
 # Deprecations in other people's packages are theirs: those environments are resolved anew, not pinned by Airflow.
 .PHONY: test-compat
 test-compat: $(COMPAT:=/.installed)  ## The Airflow tests on the lowest and the highest supported Airflow and Python
-	@for venv in $(COMPAT); do \
+	@failed=0; for venv in $(COMPAT); do \
 		$$venv/bin/python -c 'import platform; from airflow import __version__ as v; print(f"Airflow {v}, Python {platform.python_version()}")'; \
 		$$venv/bin/python -m pytest -m 'not long' -W default -W error:::airflow_subset_provider \
-			--numprocesses=$(WORKERS) --dist=loadgroup tests/airflow $(ARGS); \
-	done
+			--numprocesses=$(WORKERS) --dist=loadgroup tests/airflow $(ARGS) || failed=1; \
+	done; exit $$failed
 
 .PHONY: lint
 lint: $(STAMP)  ## ruff, mypy --strict and the layer contracts
