@@ -64,7 +64,7 @@ class CeleryAirflow(Standalone):
         """Start it.
 
         Args:
-            environment: with AIRFLOW_HOME, connections and the like.
+            environment: with AIRFLOW_HOME, connections and the like; PYTHONPATH is one more place of modules.
             log: the file that takes all components' output.
             redis: the broker.
             metadata: the URL of an empty Postgres database.
@@ -72,7 +72,7 @@ class CeleryAirflow(Standalone):
         """
         self._workers = workers
         self._shared = {
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(celery_packages.directory())]),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(celery_packages.directory()), environment["PYTHONPATH"]]),
             "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
             "AIRFLOW__CELERY__BROKER_URL": redis.url,
             "AIRFLOW__CELERY__RESULT_BACKEND": redis.url,

@@ -19,6 +19,7 @@ from sqlalchemy import select
 from sandbox.postgresql import PostgresEndpoint, find_binaries
 from tests.databases import CreateDatabase
 
+ROOT = Path(__file__).resolve().parents[2]
 SHOP = Path(__file__).with_name("shop.sql")
 HEADER = """
 from airflow.sdk import DAG
@@ -45,6 +46,12 @@ def is_airflow_3_1() -> bool:
     from airflow import __version__
 
     return __version__.startswith("3.1.")
+
+
+def documented_settings() -> str:
+    """The `airflow_local_settings.py` that docs/deployment.md shows."""
+    section = (ROOT / "docs" / "deployment.md").read_text().split("### Cheaper tasks")[1].split("\n## ")[0]
+    return section.split("```python\n")[1].split("```")[0]
 
 
 def dag_bag(folder: Path) -> Any:

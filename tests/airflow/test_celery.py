@@ -14,7 +14,7 @@ from airflow_subset_provider.core.run import Endpoint, reflect
 from sandbox.celery_airflow import CeleryAirflow, Worker
 from sandbox.postgresql import PostgresEndpoint, find_binaries
 from sandbox.redis import RedisServer
-from tests.airflow.conftest import Database
+from tests.airflow.conftest import Database, documented_settings
 from tests.databases import CreateDatabase
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
@@ -24,7 +24,8 @@ LARGE, PARTS = 36_000, 12  # rows of one more table, of which a third is kept; w
 AIRFLOWS_OWN = {"airflow.cfg", "airflow-worker.pid"}
 
 DAG = """
-import json, os, pathlib
+import json, os, pathlib, sys
+PRELOADED = "airflow_subset_provider.preload" in sys.modules  # by the worker that this task was forked from
 from airflow.sdk import DAG
 from airflow_subset_provider import SubsetOperator
 
@@ -34,7 +35,7 @@ def look(context):  # before each task: what earlier ones have left on this work
     ti = context["ti"]
     files = {p: [str(f.relative_to(os.environ[p])) for f in pathlib.Path(os.environ[p]).rglob("*") if f.is_file()]
              for p in PLACES}
-    seen = {"worker": os.environ["SUBSET_WORKER"], "cwd": os.getcwd(), "files": files}
+    seen = {"worker": os.environ["SUBSET_WORKER"], "cwd": os.getcwd(), "files": files, "preloaded": PRELOADED}
     (pathlib.Path(os.environ["EVIDENCE"]) / f"{ti.task_id}.{ti.map_index}.json").write_text(json.dumps(seen))
 
 with DAG("refresh", schedule=None, default_args={"on_execute_callback": look}):
@@ -85,6 +86,7 @@ def test_forty_tables_and_the_parts_of_one_on_two_workers(
     _spread_over(workers, [t for t in tasks if ".tables.t" in t["task_id"]], TABLES)
     _spread_over(workers, parts, PARTS)
     _nothing_left_behind(workers, tmp_path / "evidence", len(tasks))
+    assert all(task["preloaded"] for task in _seen(tmp_path / "evidence"))
     wanted = source.rows(f"SELECT * FROM sale WHERE parent <= {KEPT} ORDER BY id")
     assert len(wanted) == LARGE * KEPT // ROWS
     assert target.rows("SELECT * FROM sale ORDER BY id") == wanted
@@ -95,8 +97,9 @@ def test_forty_tables_and_the_parts_of_one_on_two_workers(
 
 def _laid_out(folder: Path, source: Database, target: Database) -> dict[str, str]:
     """The DAG and its catalog, which all components read; the environment of all."""
-    for name in ("dags", "evidence", "main"):
+    for name in ("dags", "evidence", "main", "settings"):
         (folder / name).mkdir()
+    (folder / "settings" / "airflow_local_settings.py").write_text(documented_settings())
     (folder / "dags" / "refresh.py").write_text(DAG)
     schema = reflect(Endpoint("postgresql", source.connect, "source"))
     (folder / "dags" / "shop.catalog.json").write_text(schema.to_json())
@@ -104,6 +107,7 @@ def _laid_out(folder: Path, source: Database, target: Database) -> dict[str, str
     return kept | {
         "PATH": f"{find_binaries()}{os.pathsep}{os.environ['PATH']}",
         "AIRFLOW_HOME": str(folder / "main"),
+        "PYTHONPATH": str(folder / "settings"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW_CONN_SOURCE": source.url,
@@ -126,7 +130,7 @@ def _spread_over(workers: list[Worker], tasks: list[dict[str, Any]], number: int
 
 def _nothing_left_behind(workers: list[Worker], evidence: Path, tasks: int) -> None:
     """Each task, each part among them, found its worker's directories as empty as the first one did."""
-    seen = [json.loads(path.read_text()) for path in evidence.glob("copy.*.json")]
+    seen = _seen(evidence)
     assert tasks - 3 <= len(seen) <= tasks  # `loaded` and `prepared` do nothing, so no worker runs them
     for one in seen:
         worker = next(w for w in workers if w.name == one["worker"])
@@ -135,6 +139,10 @@ def _nothing_left_behind(workers: list[Worker], evidence: Path, tasks: int) -> N
     for worker in workers:
         for place in worker.places.values():
             assert _of_tasks(str(f.relative_to(place)) for f in place.rglob("*") if f.is_file()) == []
+
+
+def _seen(evidence: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in evidence.glob("copy.*.json")]
 
 
 def _of_tasks(files: Any) -> list[str]:

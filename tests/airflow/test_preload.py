@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.airflow.conftest import ROOT, documented_settings
+
 # The code that stands for a component of Airflow: it has the component's arguments and starts Airflow up.
 COMPONENT = """
 import sys
@@ -22,9 +23,8 @@ HIDDEN = "import sys\nsys.modules['MySQLdb'] = None\n"  # as where the driver is
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    section = (ROOT / "docs" / "deployment.md").read_text().split("### Cheaper tasks")[1].split("\n## ")[0]
     (tmp_path / "config").mkdir()
-    (tmp_path / "config" / "airflow_local_settings.py").write_text(section.split("```python\n")[1].split("```")[0])
+    (tmp_path / "config" / "airflow_local_settings.py").write_text(documented_settings())
     return tmp_path
 
 
