@@ -387,8 +387,14 @@ def _too_deep(table: TableName, expansions: int) -> Fault:
 
 
 def one_filter(plan: Plan, table: TableName) -> bool:
-    """Whether a single filter is all that is at the table or above it."""
-    return len(plan.filters_at.get(table, ())) == 1
+    """Whether a single filter is all that is at the table or above it.
+
+    Or above a cycle that one of its ancestors is in: such a filter holds for all of the cycle's tables, also where keys
+    that are not followed keep it from some of them (semantics: Relevant rows, Ω).
+    """
+    found = plan.filters_at.get(table, frozenset())
+    above = (plan.filters_above(plan.graph.component_of[t]) for t in _region(plan, table).tables)
+    return len(found) == 1 and all(filters <= found for filters in above)
 
 
 def _region(plan: Plan, table: TableName) -> Component:
