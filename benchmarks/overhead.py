@@ -29,16 +29,12 @@ KINDS = {"empty": "nothing", "sql": "Airflow's SQL operator", "subset": "a table
 
 CLOCK = """
 import os, pathlib, time
-from airflow.sdk import DAG, BaseOperator
+from airflow.sdk import DAG, BaseOperator, chain
 
 def clock(context):
     ti = context["ti"]
     note = pathlib.Path(os.environ["AIRFLOW_HOME"], "cpu", f"{ti.dag_id} {ti.task_id}")
     note.write_text(str(time.process_time()))  # of this task's own process, since it was forked
-
-def chain(tasks):
-    for before, after in zip(tasks, tasks[1:]):
-        before >> after
 
 DEFAULTS = {"on_success_callback": clock}
 """
@@ -48,7 +44,7 @@ class Nothing(BaseOperator):
         return {"rows": 3}
 
 with DAG("empty", schedule=None, default_args=DEFAULTS):
-    chain([Nothing(task_id=f"t{n}") for n in range(TABLES)])
+    chain(*[Nothing(task_id=f"t{n}") for n in range(TABLES)])
 """
 SQL = """
 from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
@@ -57,7 +53,7 @@ def query(n):
     return SQLExecuteQueryOperator(task_id=f"t{n}", conn_id="source", sql=f"SELECT * FROM t{n} WHERE id < 4")
 
 with DAG("sql", schedule=None, default_args=DEFAULTS):
-    chain([query(n) for n in range(TABLES)])
+    chain(*[query(n) for n in range(TABLES)])
 """
 SUBSET = """
 from airflow_subset_provider import SubsetOperator

@@ -62,6 +62,10 @@ class Ends:
         with self.source() as source, self.target() as target:
             yield source, target
 
+    def cancelled_with(self, other: Ends) -> None:
+        """Let `cancel` of either reach the sessions of both."""
+        self._open = other._open
+
     @contextmanager
     def kept(self) -> Iterator[None]:
         """Keep both ends open for the steps run inside: connecting costs more than a small table's copy."""

@@ -101,7 +101,7 @@ def _build(target: Target, tally: Tally, items: Sequence[Suspended]) -> None:
     """
     started = time.monotonic()
     with target.transaction():
-        taken = State(target).hold(tally.run)
+        taken = State(target).hold(tally.run, tally.taken)
         target.build(items)
     with holding(target, tally.run, taken) as state:
         for item in items:

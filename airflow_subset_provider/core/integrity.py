@@ -33,6 +33,16 @@ def is_loose(key: ForeignKey) -> bool:
     return key.virtual or not key.validated or bool(key.only_on)
 
 
+def read_by_drop(plan: Plan, component: Component) -> set[TableName]:
+    """The parents whose rows in the target decide what `drop` leaves out of the component."""
+    return {r.key.parent for t in component.tables for r in _strict(plan, t)}
+
+
+def _strict(plan: Plan, table: TableName) -> list[Relation]:
+    kept = plan.rule(table) is not Rule.SKIP
+    return [r for r in plan.relations_of.get(table, ()) if kept and r.policy is Policy.DROP]
+
+
 class Integrity:
     """The reference rules of one plan, at work on one target.
 
@@ -143,7 +153,7 @@ class Integrity:
         Returns:
             Rows left out of each table.
         """
-        strict = [r for t in component.tables for r in self._strict(t)]
+        strict = [r for t in component.tables for r in _strict(self.plan, t)]
         dropped = dict.fromkeys(component.tables, 0)
         if component.cyclic:
             for table, rows in self._drop_chains(component, strict):
@@ -154,10 +164,6 @@ class Integrity:
                 dropped[relation.key.child] += self.target.delete(relation.key.child, self.cut(relation))
             if not component.cyclic or sum(dropped.values()) == before:
                 return dropped
-
-    def _strict(self, table: TableName) -> list[Relation]:
-        kept = self.plan.rule(table) is not Rule.SKIP
-        return [r for r in self.plan.relations_of.get(table, ()) if kept and r.policy is Policy.DROP]
 
     def _drop_chains(self, component: Component, strict: Sequence[Relation]) -> Iterator[tuple[TableName, int]]:
         """Rows that fall one after the other along a cycle, all at once: a chain would take as many rounds.

@@ -43,11 +43,11 @@ class Parts:
             SubsetError: nothing has changed.
         """
         with self.ends.both() as (source, target):
-            with holding(target, self.tally.run) as state:
+            with holding(target, self.tally.run, self.tally.taken) as state:
                 before = state.claims(self.table)
             with source.snapshot():
                 found = chunks.cut(self.plan, self.table, self.rows, source, self.most)
-            with holding(target, self.tally.run) as state:
+            with holding(target, self.tally.run, self.tally.taken) as state:
                 # Another attempt may have cut it while this one looked at the source, and parts may be there by now.
                 if state.claims(self.table) == before and state.claim([self.table]):
                     state.note_chunks(self.table, found)  # first: it waits for parts of an earlier cut under way
@@ -71,7 +71,7 @@ class Parts:
         with self.ends.both() as (source, target):
             with target.transaction(), source.snapshot():
                 state = State(target)
-                state.hold(self.tally.run)
+                state.hold(self.tally.run, self.tally.taken)
                 taken = state.take_chunk(self.table, number)
                 if taken is None:
                     return self._of_another_cut(state, target, number)
@@ -105,7 +105,7 @@ class Parts:
 
     def _round_off(self, target: Target) -> None:
         """By whichever part comes last, after its commit: ANALYZE lets no other one run beside it."""
-        with holding(target, self.tally.run) as state:
+        with holding(target, self.tally.run, self.tally.taken) as state:
             complete = target.located(self.table) not in state.incomplete()
         if complete:
             indexes.build(target, self.tally, [self.table])

@@ -81,7 +81,7 @@ class Preparation:
         tables = len(self.plan.schema.tables)
         self.tally.log.info("%s → %s: %d tables", _named(self.source, live), _named(self.target, claim.found), tables)
         self.clear(claim)
-        prepared = Prepared(drifted, remarks)
+        prepared = Prepared(drifted, remarks, claim.taken)
         for warning in (*prepared.warnings, *self.plan.warnings):
             self.tally.log.warning("%s", warning)
         return prepared

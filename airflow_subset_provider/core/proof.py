@@ -55,7 +55,7 @@ class Proof:
 
     def _holding(self) -> AbstractContextManager[State]:
         """One transaction after the other: a worker that was taken for dead may be at work on the same run."""
-        return holding(self.target, self.tally.run, alone=True)
+        return holding(self.target, self.tally.run, self.tally.taken, alone=True)
 
     def _suspend_again(self) -> None:
         """All keys that are in force, those too that an attempt before this one put back before it died."""

@@ -32,10 +32,12 @@ class Prepared(NamedTuple):
     Attributes:
         drifted: how the source's schema is no longer the plan's, where `on_drift` let that pass.
         remarks: what may be a mistake, in the filters or in the target.
+        taken: when it took the target's lock, which tells it from every other preparation of the same run.
     """
 
     drifted: tuple[str, ...]
     remarks: tuple[str, ...]
+    taken: str
 
     @property
     def warnings(self) -> tuple[str, ...]:

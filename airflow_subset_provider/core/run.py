@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -20,9 +20,9 @@ from airflow_subset_provider.core import chunks, engines, graph, indexes, select
 from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.ends import Ends
 from airflow_subset_provider.core.engines.base import INDEX, Endpoint, Moved, Source, Target
-from airflow_subset_provider.core.errors import EndpointError, Fault, TargetError
+from airflow_subset_provider.core.errors import EndpointError, Fault, RetryableError, TargetError
 from airflow_subset_provider.core.graph import Component
-from airflow_subset_provider.core.integrity import Integrity
+from airflow_subset_provider.core.integrity import Integrity, read_by_drop
 from airflow_subset_provider.core.parts import Parts
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.schema import Schema, TableName
@@ -71,6 +71,7 @@ class Run:
         chunk_rows: tables of more rows (as the source estimates) are cut into parts of about so many; 0: none is.
         most_parts: of one table; larger parts, where they would be more.
         exported: the name of the source's state that every step reads (`snapshot`); None: each step its own.
+        taken: the preparation that its steps belong to (`Prepared`); None: whichever holds the lock under that key.
     """
 
     plan: Plan
@@ -87,6 +88,7 @@ class Run:
     chunk_rows: int = 0
     most_parts: int = chunks.MOST
     exported: str | None = None
+    taken: str | None = None
     ends: Ends = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -101,7 +103,7 @@ class Run:
     @property
     def tally(self) -> Tally:
         """Its numbers."""
-        return Tally(self.key, self.log, self.watch)
+        return Tally(self.key, self.log, self.watch, self.taken)
 
     def cancel(self) -> None:
         """Stop what both servers are doing for this run's open step; safe from a signal handler or another thread."""
@@ -118,10 +120,19 @@ class Run:
         """
         from airflow_subset_provider.core import checks
 
-        run = replace(self, exported=exported)
+        run = self._but(exported=exported)
         if exported is not None and not self.fresh:
             with run.ends.source() as source, source.snapshot():
                 checks.check_drift(self.plan, source.reflect(self.plan.schema.schemas), self.on_drift)
+        return run
+
+    def after(self, prepared: Prepared) -> Run:
+        """This run, its later steps refused once it is prepared another time: the target is emptied then."""
+        return self._but(taken=prepared.taken)
+
+    def _but(self, **changes: Any) -> Run:
+        run = replace(self, **changes)
+        run.ends.cancelled_with(self.ends)
         return run
 
     # -- prepare
@@ -189,10 +200,11 @@ class Run:
         stats = {}
         with target.transaction(), source.snapshot():
             state = State(target)
-            state.hold(self.key)
+            state.hold(self.key, self.taken)
             self._tell_cycle(component)
             if not state.claim(component.tables):
                 return self._done_by_another(state, component.tables)
+            self._refuse_early(state, component)
             for table in component.tables:
                 state.note_chunks(table, ())  # first: it waits for parts under way
                 target.execute(sa.delete(target.tables[table]))
@@ -205,6 +217,18 @@ class Run:
             for table, done in stats.items():
                 state.note_stats(self.key, table, done)
         return stats
+
+    def _refuse_early(self, state: State, component: Component) -> None:
+        """What `drop` leaves out hangs on the parents' rows in the target, so these must be there.
+
+        A task may have its slot already when the target is emptied again: its parents were there when it was scheduled.
+        """
+        loaded = {t for c in self.plan.extracts for t in c.tables} - set(component.tables)
+        waited_for = sorted(read_by_drop(self.plan, component) & loaded)
+        RetryableError.raise_for(
+            Fault(f"it is not loaded yet since the target was emptied, and {component.title} hangs on it", str(table))
+            for table in state.unclaimed(waited_for)
+        )
 
     def parts(self, component: Component) -> Parts:
         """The component's only table, to be loaded in parts: instead of `extract`, where `chunks.splits` says so."""
@@ -237,7 +261,7 @@ class Run:
         """Fetch the rows of the component that kept rows reference; the components below it must be closed before."""
         with self.ends.both() as (source, target), target.transaction(), source.snapshot():
             state = State(target)
-            state.hold(self.key)
+            state.hold(self.key, self.taken)
             self._refuse_lost_rows(state)
             if not state.claim(component.tables):
                 return self._done_by_another(state, component.tables)
@@ -250,7 +274,7 @@ class Run:
 
         with self.ends.both() as (source, target), target.transaction(), source.snapshot():
             state = State(target)
-            state.hold(self.key)
+            state.hold(self.key, self.taken)
             self._refuse_lost_rows(state)
             if not state.claim(self.plan.copied):
                 return self._done_by_another(state, self.plan.copied)
@@ -291,12 +315,12 @@ class Run:
 
         started = time.time() if started is None else started
         with self.ends.both() as (source, target):
-            with holding(target, self.key) as state:
+            with holding(target, self.key, self.taken) as state:
                 self._refuse_lost_rows(state)
             proof = Proof(self.plan, source, target, self.tally)
             keys = proof.keys()
             proof.rearm()
-            with holding(target, self.key) as state:
+            with holding(target, self.key, self.taken) as state:
                 stats = state.stats(self.key)
             sequences = target.reset_sequences(self.plan.copied)
             tables = [t.name for t in self.plan.schema.tables]
@@ -408,7 +432,7 @@ def subset(
     prepared = run.prepare()
     try:
         with snapshot.shared(source, run.purpose, consistent, run.log) as exported:
-            one = run.reading(exported)
+            one = run.after(prepared).reading(exported)
             with one.ends.kept():
                 for component in one.plan.extracts:
                     one.extract(component)

@@ -393,8 +393,10 @@ def one_filter(plan: Plan, table: TableName) -> bool:
     that are not followed keep it from some of them (semantics: Relevant rows, Ω).
     """
     found = plan.filters_at.get(table, frozenset())
-    above = (plan.filters_above(plan.graph.component_of[t]) for t in _region(plan, table).tables)
-    return len(found) == 1 and all(filters <= found for filters in above)
+    if len(found) != 1:
+        return False
+    components = {c.tables: c for t in _region(plan, table).tables for c in [plan.graph.component_of[t]]}
+    return all(plan.filters_above(component) <= found for component in components.values())
 
 
 def _region(plan: Plan, table: TableName) -> Component:

@@ -21,12 +21,14 @@ class Tally:
 
     Attributes:
         run: the run's key.
+        taken: when the preparation that its steps belong to took the lock; None: whichever holds it.
         watch: is told of a table under way, several times a second; `log` only every few seconds.
     """
 
     run: str
     log: logging.Logger
     watch: Callable[[TableName, Moved], None] | None = None
+    taken: str | None = None
 
     def progress(self, table: TableName) -> Callable[[Moved], None]:
         """What to tell of the table's stream."""

@@ -6,11 +6,12 @@ of which run of `prepare` it is. A task reads what `wait` agreed to, unless `hol
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from airflow_subset_provider.compat import AirflowFailException
+from airflow_subset_provider.core.errors import RetryableError
 from airflow_subset_provider.operators.job import Job
 
 HOLD, WAIT = "hold", "wait"
@@ -43,13 +44,19 @@ def heard(job: Job, ti: Any, task: str, of: float) -> Word | None:
     return word if word and word.of == of else None
 
 
-def exported(job: Job, ti: Any, of: float) -> Word:
+def exported(job: Job, ti: Any, of: float, ended: Callable[[], bool] = lambda: True) -> Word:
     """What a task is to read.
 
+    Args:
+        ended: whether `wait` will say no more.
+
     Raises:
+        RetryableError: nothing is agreed to yet: this task had its slot already when `prepare` was cleared.
         AirflowFailException: nothing was agreed to for this run of `prepare`.
     """
     agreed = heard(job, ti, WAIT, of)
+    if agreed is None and not ended():
+        raise RetryableError(f"`{job.task_id(WAIT)}` has not said yet which state of the source is read")
     if agreed is None:
         raise AirflowFailException(
             f"`{job.task_id(WAIT)}` has not run since `{job.task_id('prepare')}` did, so there is no snapshot to read. "

@@ -6,6 +6,8 @@ again. It holds connection ids, never connections.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -77,6 +79,17 @@ class Job:
             return self.plan
         return planning.build(self.plan.spec.with_filters(filters), self.plan.schema)
 
+    @property
+    def request(self) -> str:
+        """The same for all tasks of a run whose tables keep the same rows.
+
+        Without the clauses: those that `prepare` has rendered hold for all tasks. With the connections: another source
+        has other rows.
+        """
+        asked = self.plan.spec.model_dump(mode="json") | {"filters": sorted(self.plan.spec.filters)}
+        known = json.dumps([asked, self.source_conn_id, self.target_conn_id], sort_keys=True)
+        return hashlib.sha256(known.encode()).hexdigest()[:16]
+
     def run(
         self,
         key: str,
@@ -84,11 +97,13 @@ class Job:
         alive: Callable[[str, datetime], bool],
         log: logging.Logger,
         exported: str | None = None,
+        taken: str | None = None,
     ) -> Run:
         """The core's run, ready to take any of its steps; looks the connections up, opens none.
 
         Args:
             exported: the name of the source's state that its steps read.
+            taken: the preparation that its steps belong to.
 
         Raises:
             EndpointError: a connection is unknown here, or of an unsupported type.
@@ -110,6 +125,7 @@ class Job:
             chunk_rows=self.chunk_rows,
             most_parts=_most_parts(),
             exported=exported,
+            taken=taken,
         )
 
     def extract_sql(self, component: Component, filters: Mapping[str, str]) -> str:

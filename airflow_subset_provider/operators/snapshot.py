@@ -30,7 +30,7 @@ from airflow_subset_provider.operators.interruptible import interruptible
 from airflow_subset_provider.operators.job import Job
 from airflow_subset_provider.operators.lock import run_key
 from airflow_subset_provider.operators.refresh import refresh_catalog
-from airflow_subset_provider.operators.steps import FINISHED, Step, log_of
+from airflow_subset_provider.operators.steps import FINISHED, AfterPrepare, Step, log_of
 
 if TYPE_CHECKING:
     import jinja2
@@ -191,7 +191,7 @@ AS_A_SENSOR: dict[str, Any] = {
 }
 
 
-class WaitOperator(Step, BaseSensorOperator):
+class WaitOperator(AfterPrepare, BaseSensorOperator):
     """Waits until the source's state can be read by others, and proves it; holds no slot while it waits."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -209,13 +209,13 @@ class WaitOperator(Step, BaseSensorOperator):
                 return False
             time.sleep(POKE_FOR / 8)
         self._word = word
-        return PokeReturnValue(True, Step.execute(self, context))
+        return PokeReturnValue(True, AfterPrepare.execute(self, context))
 
     def step(self, run: Run, context: Context) -> dict[str, Any]:
         """Prove that the announced state can be read; load from it what will not be loaded again by its own task."""
         word, reading = self._proven(self._word, run)
-        word.push(context["ti"])
         self.load_again(reading, context)
+        word.push(context["ti"])  # not before: a task that has its slot already would not find its parents' rows
         if word.exported is None:
             self.log.warning("Not one point in time, but %s: %s", snapshot.OWN_TIMES, word.why)
         return {"guarantee": snapshot.guarantee(word.exported is not None), "snapshot": word.exported, "why": word.why}

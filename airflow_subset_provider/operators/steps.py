@@ -24,6 +24,7 @@ from airflow_subset_provider.core.errors import (
     Fault,
     LockedError,
     RequestError,
+    RetryableError,
     SnapshotError,
     SubsetError,
 )
@@ -135,15 +136,28 @@ class Step(BaseOperator):
         key = lock.run_key(ti.dag_id, ti.run_id, self.job.group_id)
         exported = self._exported(context)
         with _as_airflow_wants(hopeless=self.hopeless):
-            self._run = self.job.run(key, self.filters, partial(lock.is_alive, ti), log_of(self), exported)
+            alive, taken = partial(lock.is_alive, ti), self._taken()
+            self._run = self.job.run(key, self.filters, alive, log_of(self), exported, taken)
             try:
                 return self.step(self._run, context)
             except SnapshotError as error:
                 raise AirflowFailException(f"{error} {agreement.advice(self.job)}") from None
+            except LockedError as error:
+                if not self._prepared_again(context):
+                    raise
+                raise RetryableError(error.faults) from None
 
     def _exported(self, context: Context) -> str | None:
         """The name of the source's state that this task reads; None: its own."""
         return None
+
+    def _taken(self) -> str | None:
+        """The preparation that this task belongs to; None: none."""
+        return None
+
+    def _prepared_again(self, context: Context) -> bool:
+        """Whether `prepare` has run once more since this task heard of it, or is about to."""
+        return False
 
     def step(self, run: Run, context: Context) -> Any:
         """What this task does."""
@@ -194,25 +208,50 @@ def log_of(task: BaseOperator) -> logging.Logger:
     return cast("logging.Logger", task.log)
 
 
-class WritingStep(Step):
-    """A task that writes what `prepare` has made ready."""
+class AfterPrepare(Step):
+    """A task that goes by what `prepare` has said, and by nothing that it said in another try."""
 
     def execute(self, context: Context) -> Any:
-        """Make sure that it was made ready for the plan this worker has."""
-        prepared = self._prepared(context)
+        """Make sure that the target was made ready for the very plan this worker has.
+
+        Raises:
+            RetryableError: `prepare` is to run again, or is at it: this task had its slot when that was cleared.
+            AirflowFailException: the DAG has changed since.
+        """
+        if not self._of_prepare:
+            prepare = self.job.task_id("prepare")
+            raise RetryableError(f"`{prepare}` has not said yet that the target is ready, or could not be heard")
         now = self.job.plan.schema.fingerprint
-        if prepared and prepared["fingerprint"] != now:
-            raise AirflowFailException(
-                f"the DAG's structure changed during the run: `prepare` had the schema {prepared['fingerprint']}, this "
-                f"task has {now}. Clear the run from `{self.job.task_id('prepare')}` on."
+        if (then := self._of_prepare["fingerprint"]) != now:
+            raise self._changed(
+                f"structure changed during the run: `prepare` had the schema {then}, this task has {now}"
             )
+        if self._of_prepare.get("request", self.job.request) != self.job.request:
+            raise self._changed("SubsetOperator asks for other rows than when the run began")
         return super().execute(context)
+
+    def _changed(self, how: str) -> AirflowFailException:
+        return AirflowFailException(f"the DAG's {how}. Clear the run from `{self.job.task_id('prepare')}` on.")
+
+    def _taken(self) -> str | None:
+        return (self._of_prepare or {}).get("taken")
+
+    def _prepared_again(self, context: Context) -> bool:
+        return not self._ended("prepare", context) or self._pull(context) != self._of_prepare
+
+    def _ended(self, name: str, context: Context) -> bool:
+        return self._states(context).get(self.job.task_id(name)) in FINISHED
+
+
+class WritingStep(AfterPrepare):
+    """A task that writes what `prepare` has made ready."""
 
     def _exported(self, context: Context) -> str | None:
         """As `wait` agreed, unless `hold` withdrew."""
         if not self.job.consistent:
             return None
-        word = agreement.exported(self.job, context["ti"], self._began(context))
+        ended = partial(self._ended, agreement.WAIT, context)
+        word = agreement.exported(self.job, context["ti"], self._began(context), ended)
         if word.exported is None:
             self.log.info("This task reads its own state of the source: %s", word.why)
         return word.exported
@@ -252,11 +291,17 @@ class PrepareOperator(Step):
         except DriftError:
             refresh_catalog(self.job, log_of(self))
             raise
-        ti, schema = context["ti"], run.plan.schema
-        ti.xcom_push(
+        if not self.job.consistent:  # else `wait` does it, from the snapshot that is still to be taken
+            self._run = run.after(found)
+            self.load_again(self._run, context)
+        # Not before: a task that had its slot already when this one was cleared would not find its parents' rows.
+        schema = run.plan.schema
+        context["ti"].xcom_push(
             PREPARED,
             {
                 "fingerprint": schema.fingerprint,
+                "request": self.job.request,
+                "taken": found.taken,
                 "started": started,
                 "drift": found.drifted,
                 "warnings": [secrets.masked(warning) for warning in found.warnings],
@@ -264,8 +309,6 @@ class PrepareOperator(Step):
                 FILTERS: secrets.told(self.filters),
             },
         )
-        if not self.job.consistent:  # else `wait` does it, from the snapshot that is still to be taken
-            self.load_again(run, context)
         return {
             "tables": len(schema.tables),
             "fingerprint": schema.fingerprint,

@@ -63,6 +63,9 @@ class Airflow:
         wanted = {"dry_run": False, "dag_run_id": run, "task_ids": marks, "include_downstream": True}
         self._standalone.call(f"/api/v2/dags/{self._dag_id}/clearTaskInstances", wanted | {"only_failed": False})
 
+    def make_pool(self, name: str, slots: int) -> None:
+        self._standalone.call("/api/v2/pools", {"name": name, "slots": slots})
+
     def known_tasks(self) -> set[str]:
         """Those of the DAG's newest version."""
         return {t["task_id"] for t in self._standalone.call(f"/api/v2/dags/{self._dag_id}/tasks")["tasks"]}

@@ -178,13 +178,23 @@ def test_masked_ready(folder: Path, connect: Callable[[str], Database], producti
     assert not known & {email for (email,) in staging.rows("SELECT email FROM customer")}
 
 
-def test_a_mask_that_misses_something_publishes_nothing(folder: Path, connect: Callable[[str], Database]) -> None:
+@pytest.mark.parametrize(
+    ("mask", "left"),
+    [
+        ("company = NULL, phone = NULL,", "company = NULL,"),
+        ("first_name = 'Customer', last_name", "last_name"),
+        ("'Street ' || address_id", "street"),
+    ],
+)
+def test_a_mask_that_misses_something_publishes_nothing(
+    folder: Path, connect: Callable[[str], Database], mask: str, left: str
+) -> None:
     connect("vault")
     staging, path = connect("staging"), folder / "masked_ready.py"
     broken = folder / "masked_broken.py"
     text = path.read_text()
-    assert "company = NULL, phone = NULL," in text
-    broken.write_text(text.replace("phone = NULL,", "").replace('"masked_ready",', '"masked_broken",'))
+    assert mask in text
+    broken.write_text(text.replace(mask, left).replace('"masked_ready",', '"masked_broken",'))
     outcome = DagFile(broken).run()
     assert outcome.of_state("failed") == {"nothing_left"}
     assert staging.counts() == {}

@@ -18,7 +18,9 @@ import psycopg
 import pytest
 from packaging.version import Version
 
-from tests.airflow.conftest import DagFile, Database
+from airflow_subset_provider.compat import AirflowFailException
+from airflow_subset_provider.core.errors import RetryableError
+from tests.airflow.conftest import DagFile, Database, is_airflow_3_1
 
 Write = Callable[..., DagFile]
 Shop = tuple[Database, Database]
@@ -320,3 +322,84 @@ def test_killing_a_task_stops_the_query(shop: Shop, dag_file: Write) -> None:
     assert outcome.tasks["copy.release"] == "success"
     assert time.monotonic() - started < 250
     assert shop[0].value(ASLEEP) == 0
+
+
+NAP = """
+    CREATE TABLE pause (seconds int); INSERT INTO pause VALUES (0);
+    CREATE FUNCTION nap() RETURNS bool LANGUAGE sql AS 'SELECT pg_sleep((SELECT seconds FROM pause)) IS NOT NULL'"""
+NAPPING = ASLEEP.replace("pg_sleep", "nap()")
+
+
+@pytest.mark.skipif(is_airflow_3_1(), reason="Airflow 3.1 does not clear a table's setups with it")
+def test_killing_wait_stops_what_it_loads_again(shop: Shop, dag_file: Write) -> None:
+    shop[0].run(NAP)
+    dag = dag_file(COPY.format('filters={"customer": "id = 7 AND nap()"}, others="referenced"'))
+    assert dag.run().state == "success"
+    shop[1].run("ALTER TABLE payment ADD CONSTRAINT picky CHECK (amount < 0) NOT VALID")
+    outcome = dag.run()
+    assert outcome.of_state("failed") == {"copy.tables.payment"}
+    shop[1].run("ALTER TABLE payment DROP CONSTRAINT picky")
+    shop[0].run("UPDATE pause SET seconds = 30")
+    slept: list[float] = []
+
+    def kill_when_napping() -> None:
+        while not shop[0].value(NAPPING):
+            time.sleep(0.2)
+        shop[0].run("UPDATE pause SET seconds = 0")
+        began = time.monotonic()
+        os.kill(os.getpid(), signal.SIGTERM)
+        while shop[0].value(NAPPING):
+            time.sleep(0.2)
+        slept.append(time.monotonic() - began)
+
+    before = signal.getsignal(signal.SIGTERM)
+    threading.Thread(target=kill_when_napping, daemon=True).start()
+    try:
+        along = [*outcome.of_state("upstream_failed"), "copy.release", "copy.hold"]
+        again = outcome.rerun(["copy.tables.payment", *along])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert again.tasks["copy.wait"] == "failed"
+    assert slept[0] < 15
+
+
+# -- what `prepare` said
+
+
+def _heard(dag: Any, **said: Any) -> Any:
+    task = dag.get_task("copy.tables.customer")
+    job = task.job
+    task._of_prepare = {"fingerprint": job.plan.schema.fingerprint, "request": job.request, "taken": "then"} | said
+    return task
+
+
+def test_a_task_of_another_request_refuses(shop: Shop, dag_file: Write) -> None:
+    dag = dag_file(COPY.format(ONE_CUSTOMER)).load()
+    with pytest.raises(AirflowFailException, match="asks for other rows than when the run began"):
+        _heard(dag, request="another").execute({})
+    with pytest.raises(AirflowFailException, match="structure changed during the run"):
+        _heard(dag, fingerprint="another").execute({})
+
+
+def test_a_task_that_did_not_hear_prepare_is_tried_again(shop: Shop, dag_file: Write) -> None:
+    task = dag_file(COPY.format(ONE_CUSTOMER)).load().get_task("copy.tables.customer")
+    with pytest.raises(RetryableError, match=r"`copy\.prepare` has not said yet"):
+        task.execute({})
+
+
+@pytest.mark.parametrize(
+    ("argument", "same"),
+    [
+        ('filters={"customer": "id = 8"}', True),  # `prepare` says which clauses hold
+        ('filters={"employee": "id = 7"}', False),
+        ('filters={"customer": "id = 7"}, sample={"customer": "10%"}', False),
+        ('filters={"customer": "id = 7"}, references="null"', False),
+        ('filters={"customer": "id = 7"}, chunk_rows=5, retries=3', True),
+    ],
+)
+def test_what_makes_another_request(shop: Shop, dag_file: Write, argument: str, same: bool) -> None:
+    first, second = (
+        dag_file(COPY.format(a)).load().get_task("copy.prepare").job.request
+        for a in ('filters={"customer": "id = 7"}', argument)
+    )
+    assert (first == second) is same

@@ -8,12 +8,13 @@ import textwrap
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from airflow_subset_provider.core.errors import IntegrityError, LockedError, SubsetError, TargetError
+from airflow_subset_provider.core.errors import IntegrityError, LockedError, RetryableError, SubsetError, TargetError
 from airflow_subset_provider.core.proof import Proof
 from airflow_subset_provider.core.repair import repair
 from airflow_subset_provider.core.run import Run
@@ -378,3 +379,61 @@ def test_a_clause_that_fails_while_it_runs(shop: Lab) -> None:
         shop.run(filters={"staff": "id = (SELECT c.id FROM staff c WHERE c.shop = staff.shop)"})
     shop.run(key="second", **REQUEST)
     assert shop.target.ids() == KEPT
+
+
+# -- a step that has its turn while the target is prepared again
+
+EARLY = "CREATE TABLE x (id int PRIMARY KEY); CREATE TABLE z (id int PRIMARY KEY, x_id int NOT NULL REFERENCES x);"
+EARLY_ROWS = "INSERT INTO x VALUES (1), (2), (3); INSERT INTO z VALUES (1, 1), (2, 2), (3, 3);"
+KEPT_UP = {"filters": {"x": "id <= 2"}, "relations": {"z.x_id": {"follow": False, "references": "drop"}}}
+
+
+def test_a_child_does_not_come_before_the_parent_that_decides_what_it_drops(lab: MakeLab) -> None:
+    db = lab("")
+    db.fill(EARLY, EARLY_ROWS)
+    run = db.prepared(**KEPT_UP)
+    of = {c.tables[0].name: c for c in run.plan.extracts}
+    run.prepare()
+    run.extract(of["x"])
+    run.extract(of["z"])
+    first = db.target.rows("z")
+    assert len(first) == 2
+    run.prepare()
+    with pytest.raises(RetryableError, match=r"x: it is not loaded yet since the target was emptied"):
+        run.extract(of["z"])
+    run.extract(of["x"])
+    run.extract(of["z"])
+    run.finish()
+    run.release()
+    assert db.target.rows("z") == first
+
+
+def test_a_step_of_an_earlier_preparation_is_refused(lab: MakeLab) -> None:
+    db = lab("")
+    db.fill(EARLY, EARLY_ROWS)
+    run = db.prepared(**KEPT_UP)
+    of = {c.tables[0].name: c for c in run.plan.extracts}
+    before = run.after(run.prepare())
+    before.extract(of["x"])
+    now = run.after(run.prepare())
+    for step in (partial(before.extract, of["x"]), before.finish):
+        with pytest.raises(LockedError, match="does not hold the target"):
+            step()
+    for component in run.plan.extracts:
+        now.extract(component)
+    assert now.finish().kept == 4
+    run.release()
+
+
+def test_cancel_reaches_the_sessions_of_the_runs_that_come_of_one(lab: MakeLab) -> None:
+    db = lab("")
+    db.fill(EARLY, EARLY_ROWS)
+    run = db.prepared(filters={"x": f"id <= 2 AND {SLEEP[db.engine]}"})
+    later = run.after(run.prepare()).reading(None)
+    with ThreadPoolExecutor() as pool:
+        extract = pool.submit(later.extract, next(c for c in run.plan.extracts if c.tables[0].name == "x"))
+        _await(lambda: bool(db.source.query(ASLEEP[db.engine])))
+        run.cancel()
+        with pytest.raises(SubsetError):
+            extract.result(timeout=30)
+    run.release()
