@@ -224,10 +224,10 @@ class Run:
         A task may have its slot already when the target is emptied again: its parents were there when it was scheduled.
         """
         loaded = {t for c in self.plan.extracts for t in c.tables} - set(component.tables)
-        waited_for = sorted(read_by_drop(self.plan, component) & loaded)
+        parents = sorted(read_by_drop(self.plan, component) & loaded)
         RetryableError.raise_for(
             Fault(f"it is not loaded yet since the target was emptied, and {component.title} hangs on it", str(table))
-            for table in state.unclaimed(waited_for)
+            for table in (state.unclaimed(parents) if parents else ())
         )
 
     def parts(self, component: Component) -> Parts:

@@ -292,8 +292,7 @@ class PrepareOperator(Step):
             refresh_catalog(self.job, log_of(self))
             raise
         if not self.job.consistent:  # else `wait` does it, from the snapshot that is still to be taken
-            self._run = run.after(found)
-            self.load_again(self._run, context)
+            self.load_again(run.after(found), context)
         # Not before: a task that had its slot already when this one was cleared would not find its parents' rows.
         schema = run.plan.schema
         context["ti"].xcom_push(
