@@ -214,6 +214,8 @@ class Run:
             for table, dropped in Integrity(self.plan, source, target).drop(component).items():
                 if table in stats:
                     stats[table] = replace(stats[table], dropped=dropped)
+                if dropped:
+                    self.log.info("%s: %s rows left out: a reference of theirs is not kept", table, f"{dropped:,}")
             for table, done in stats.items():
                 state.note_stats(self.key, table, done)
         return stats
