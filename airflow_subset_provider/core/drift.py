@@ -52,7 +52,7 @@ def changes(
         virtual: foreign keys that the schemas do not know.
     """
     comparison = _Comparison(old, new, unread, _keyed(old, virtual) | _keyed(new, ()))
-    return [*comparison.tables(), *comparison.foreign_keys()]
+    return [*comparison.server(), *comparison.tables(), *comparison.foreign_keys()]
 
 
 def as_it_is_now(table: Table, live: Schema) -> Table:
@@ -77,10 +77,15 @@ class _Comparison:
     unread: Collection[TableName]
     keyed: frozenset[tuple[TableName, str]]
 
+    def server(self) -> Iterator[Change]:
+        if self.old.dialect != self.new.dialect:
+            yield Change(Fault(f"server changed from {self.old.dialect} to {self.new.dialect}", "source"), False)
+
     def tables(self) -> Iterator[Change]:
+        awaited = {k.parent for k in self.old.foreign_keys if not self._is_of_no_row(k)}
         for table in self.new.tables:
             if table.name not in self.old:
-                yield Change(Fault("table added", str(table.name)), True)
+                yield Change(Fault("table added", str(table.name)), table.name not in awaited)
         for table in self.old.tables:
             unread = table.name in self.unread
             if table.name not in self.new:
@@ -107,19 +112,38 @@ class _Comparison:
             yield Change(Fault("order of columns changed", str(old.name)), True)  # every statement names its columns
 
     def foreign_keys(self) -> Iterator[Change]:
-        was, now = {k.label: k for k in self.old.foreign_keys}, {k.label: k for k in self.new.foreign_keys}
-        for label in sorted(now.keys() - was.keys()):
-            yield Change(Fault("foreign key added", label), self._is_of_no_row(now[label]))
-        for label in sorted(was.keys() - now.keys()):
-            yield Change(Fault("foreign key dropped", label), self._is_of_no_row(was[label]))
-        for label in sorted(was.keys() & now.keys()):
-            if was[label] != now[label]:
-                stricter = replace(was[label], validated=True) == now[label]
-                yield Change(Fault("foreign key changed", label), stricter or self._is_of_no_row(was[label]))
+        """By label; several keys of one label differ in the parent's columns, and are told with those."""
+        was, now = _labelled(self.old), _labelled(self.new)
+        for label in sorted(was.keys() | now.keys()):
+            gone = [k for k in was.get(label, ()) if k not in now.get(label, ())]
+            come = [k for k in now.get(label, ()) if k not in was.get(label, ())]
+            if len(gone) == len(come) == 1:
+                yield self._changed(gone[0], come[0])
+                continue
+            several = max(len(was.get(label, ())), len(now.get(label, ()))) > 1
+            for what, keys in (("added", come), ("dropped", gone)):
+                for key in keys:
+                    where = key.label + (f"({', '.join(key.parent_columns)})" if several else "")
+                    yield Change(Fault(f"foreign key {what}", where), self._is_of_no_row(key))
+
+    def _changed(self, was: ForeignKey, now: ForeignKey) -> Change:
+        """Other names, or checked by now: the key says what it said."""
+        renamed = replace(was, name=now.name, also=now.also)
+        if renamed == now:
+            return Change(Fault("foreign key renamed", was.label), True)
+        stricter = replace(renamed, validated=True) == now
+        return Change(Fault("foreign key changed", was.label), stricter or self._is_of_no_row(was))
 
     def _is_of_no_row(self, key: ForeignKey) -> bool:
         """Whether no row of the copy can have a reference under it."""
         return key.child not in self.old or key.child in self.unread
+
+
+def _labelled(schema: Schema) -> dict[tuple[TableName, tuple[str, ...], TableName], list[ForeignKey]]:
+    found: dict[tuple[TableName, tuple[str, ...], TableName], list[ForeignKey]] = {}
+    for key in schema.foreign_keys:
+        found.setdefault((key.child, key.columns, key.parent), []).append(key)
+    return found
 
 
 def _keyed(schema: Schema, virtual: Iterable[ForeignKey]) -> frozenset[tuple[TableName, str]]:
@@ -166,13 +190,18 @@ def _keys(old: Table, new: Table) -> Iterator[Change]:
         yield Change(Fault(f"{_kind(primary)} key dropped ({', '.join(columns)})", str(old.name)), False)
     if was == now and {k.name for k in old.keys} != {k.name for k in new.keys}:
         yield Change(Fault("keys renamed", str(old.name)), True)
-    if was == now and (old.partitions, old.inherited, old.engine) != (new.partitions, new.inherited, new.engine):
-        partitions_only = (bool(old.partitions), old.inherited, old.engine) == (
-            bool(new.partitions),
-            new.inherited,
-            new.engine,
-        )
-        yield Change(Fault("partitions or storage changed", str(old.name)), partitions_only)
+    yield from _storage(old, new)
+
+
+def _storage(old: Table, new: Table) -> Iterator[Change]:
+    """What kind of table it is says how it is read; which partitions it has does not."""
+    if old.partitions != new.partitions:
+        yield Change(Fault("partitions changed", str(old.name)), bool(old.partitions) == bool(new.partitions))
+    if old.inherited != new.inherited:
+        what = "other tables inherit from it" if new.inherited else "no other table inherits from it any more"
+        yield Change(Fault(what, str(old.name)), not new.inherited)
+    if old.engine != new.engine:
+        yield Change(Fault(f"storage engine changed from {old.engine} to {new.engine}", str(old.name)), False)
 
 
 def _kind(primary: bool) -> str:

@@ -9,7 +9,7 @@ import pytest
 from airflow_subset_provider.core.checks import check_drift
 from airflow_subset_provider.core.drift import changes, differences
 from airflow_subset_provider.core.errors import DriftError
-from airflow_subset_provider.core.schema import Column, Key, Schema
+from airflow_subset_provider.core.schema import Column, Key, Schema, TableName
 from airflow_subset_provider.core.spec import OnDrift
 from tests.core.build import key, make, plan
 
@@ -69,16 +69,22 @@ P = OLD.tables[0]
         (table(0, keys=P.keys[1:]), ["public.p: primary key dropped (id)"]),
         (table(0, keys=(*P.keys, Key("n", ("a", "b")))), ["public.p: unique key added (a, b)"]),
         (table(0, keys=(P.keys[0], replace(P.keys[1], columns=("a",)))), None),
-        (table(0, partitions=("public.p1",)), ["public.p: partitions or storage changed"]),
-        (table(0, inherited=True), ["public.p: partitions or storage changed"]),
-        (table(0, engine="MyISAM"), ["public.p: partitions or storage changed"]),
+        (table(0, partitions=("public.p1",)), ["public.p: partitions changed"]),
+        (table(0, inherited=True), ["public.p: other tables inherit from it"]),
+        (table(0, engine="MyISAM"), ["public.p: storage engine changed from  to MyISAM"]),
+        (
+            table(0, keys=(*P.keys, Key("n", ("a", "b"))), inherited=True),
+            ["public.p: unique key added (a, b)", "public.p: other tables inherit from it"],
+        ),
+        (replace(OLD, dialect="mysql"), ["source: server changed from postgresql to mysql"]),
         (keys(FIRST), None),
         (keys(SECOND), None),
         (keys(FIRST, SECOND, key("c", "id", "p")), ["public.c(id) -> public.p: foreign key added"]),
         (keys(FIRST, replace(SECOND, validated=False)), ["public.c(p) -> public.p: foreign key changed"]),
         (keys(FIRST, replace(SECOND, only_on=("x",))), ["public.c(p) -> public.p: foreign key changed"]),
         (keys(replace(FIRST, parent_columns=("b", "a")), SECOND), ["public.c(x, y) -> public.p: foreign key changed"]),
-        (keys(replace(FIRST, name="other"), SECOND), ["public.c(x, y) -> public.p: foreign key changed"]),
+        (keys(replace(FIRST, name="other"), SECOND), ["public.c(x, y) -> public.p: foreign key renamed"]),
+        (keys(replace(FIRST, also=("other",)), SECOND), ["public.c(x, y) -> public.p: foreign key renamed"]),
         (table(0, keys=(replace(P.keys[0], name="other"), P.keys[1])), ["public.p: keys renamed"]),
     ],
 )
@@ -94,11 +100,20 @@ def test_an_added_table_is_named() -> None:
 
 
 def test_two_keys_over_the_same_columns_to_one_table() -> None:
-    """They read alike as labels."""
+    """They read alike as labels, so the parent's columns are told."""
     other = replace(SECOND, name="c_p_code", parent_columns=("a",))
     both = keys(FIRST, SECOND, other)
-    assert [str(f) for f in differences(both, OLD)] != []
-    assert [str(f) for f in differences(OLD, both)] != []
+    assert [str(f) for f in differences(both, OLD)] == ["public.c(p) -> public.p(a): foreign key dropped"]
+    assert [str(f) for f in differences(OLD, both)] == ["public.c(p) -> public.p(a): foreign key added"]
+    assert not changes(OLD, both)[0].harmless
+
+
+def test_names_with_dots_are_not_mixed_up() -> None:
+    one, two = TableName("public", "a.b"), TableName("public.a", "b")
+    tables = [replace(OLD.tables[1], name=name) for name in (one, two)]
+    old = replace(OLD, tables=(*OLD.tables[:1], *tables), foreign_keys=(replace(SECOND, child=one),))
+    new = replace(old, foreign_keys=(*old.foreign_keys, replace(SECOND, child=two)))
+    assert [str(f) for f in differences(old, new)] == ["public.a.b(p) -> public.p: foreign key added"]
 
 
 def test_the_same() -> None:
@@ -154,6 +169,8 @@ NOT_VALID = replace(WIDE, foreign_keys=tuple(replace(k, validated=False) for k i
         (WIDE, changed(0, "note", default=True)),
         (WIDE, with_table(0, keys=(*PT.keys, Key("n", ("note",))))),
         (WIDE, with_table(0, keys=(replace(PT.keys[0], name="other"),))),
+        (WIDE, replace(WIDE, foreign_keys=tuple(replace(k, name=f"new_{k.name}") for k in WIDE.foreign_keys))),
+        (with_table(0, inherited=True), WIDE),
         (with_table(0, partitions=("public.p1",)), with_table(0, partitions=("public.p1", "public.p2"))),
         (NOT_VALID, WIDE),
     ],
@@ -184,6 +201,9 @@ def test_harmless(old: Schema, new: Schema) -> None:
         (WIDE, with_table(0, keys=(Key("n", ("note",), primary=True),))),
         (WIDE, with_table(0, partitions=("public.p1",))),
         (WIDE, with_table(0, inherited=True)),
+        (WIDE, with_table(0, inherited=True, keys=(*PT.keys, Key("n", ("note",))))),
+        (WIDE, with_table(0, engine="Aria", keys=(*PT.keys, Key("n", ("note",))))),
+        (replace(WIDE, tables=WIDE.tables[1:]), WIDE),  # its children's keys had been waiting for it
         (WIDE, NOT_VALID),
         (WIDE, replace(WIDE, foreign_keys=(*WIDE.foreign_keys, key("z", "id", "c")))),
         (WIDE, replace(WIDE, foreign_keys=WIDE.foreign_keys[1:])),
