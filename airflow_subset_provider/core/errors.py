@@ -84,6 +84,10 @@ class TargetError(SubsetError):
     """The target database cannot take the copy: missing tables or columns, rows of somebody else's."""
 
 
+class EarlyError(TargetError):
+    """A step finds in the target nothing of a step before it: that is still to come, or was lost in a crash."""
+
+
 class IntegrityError(SubsetError):
     """The copy does not hold together; the message names the foreign keys and how many rows dangle."""
 

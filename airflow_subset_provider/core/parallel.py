@@ -57,7 +57,7 @@ def subset(run: Run, listener: Listener, jobs: int = 1, consistent: bool | None 
     prepared = run.prepare()
     try:
         with snapshot.shared(run.source, run.purpose, consistent, run.log) as exported:
-            one = run.reading(exported)
+            one = run.after(prepared).reading(exported)
             _copy(one, listener, jobs)
             listener.phase("finish")
             return one.finish(started, prepared.warnings)

@@ -13,7 +13,7 @@ from airflow_subset_provider.core import chunks, engines, indexes, select
 from airflow_subset_provider.core.chunks import Chunk
 from airflow_subset_provider.core.ends import Ends
 from airflow_subset_provider.core.engines.base import Flavour, Target
-from airflow_subset_provider.core.errors import Fault, TargetError
+from airflow_subset_provider.core.errors import EarlyError, Fault
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.schema import TableName
 from airflow_subset_provider.core.state import State, Stats, holding
@@ -97,7 +97,7 @@ class Parts:
     def _of_another_cut(self, state: State, target: Target, number: int) -> dict[TableName, Stats]:
         """The table was cut again into fewer parts, or loaded whole, since this part was told to load itself."""
         if state.unclaimed([self.table]) and not state.chunks(self.table):
-            raise TargetError(
+            raise EarlyError(
                 Fault(f"{self.table} has not been cut into parts in this run", target.label, "Run that step again.")
             )
         self.tally.log.info("%s: no part %d any more: its rows are in others", self.table, number)

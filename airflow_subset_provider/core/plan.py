@@ -105,6 +105,10 @@ class Plan:
             c for c in reversed(self.graph.components) if any(self.may_miss(relation) for relation in self.into(c))
         )
 
+    def closed_before(self, component: Component) -> tuple[Component, ...]:
+        """The closures of its children: rows that they fetch may reference rows of the component."""
+        return tuple(c for c in self.closures if (component.id, c.id) in self.graph.edges)
+
     def into(self, component: Component) -> tuple[Relation, ...]:
         """The relations whose parent is in the component, those inside it included."""
         return tuple(r for t in component.tables for r in self.relations_to.get(t, ()))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from airflow_subset_provider.core import chunks, engines, graph, indexes, select
 from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.ends import Ends
 from airflow_subset_provider.core.engines.base import INDEX, Endpoint, Moved, Source, Target
-from airflow_subset_provider.core.errors import EndpointError, Fault, RetryableError, TargetError
+from airflow_subset_provider.core.errors import EarlyError, EndpointError, Fault
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.integrity import Integrity, read_by_drop
 from airflow_subset_provider.core.parts import Parts
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["Endpoint", "Run", "reflect", "subset"]
 
 log = logging.getLogger(__name__)
+
+AGAIN = "Run all steps again, from `prepare` on."
 
 
 def reflect(endpoint: Endpoint, schemas: Sequence[str] = ()) -> Schema:
@@ -227,9 +229,15 @@ class Run:
         """
         loaded = {t for c in self.plan.extracts for t in c.tables} - set(component.tables)
         parents = sorted(read_by_drop(self.plan, component) & loaded)
-        RetryableError.raise_for(
-            Fault(f"it is not loaded yet since the target was emptied, and {component.title} hangs on it", str(table))
-            for table in (state.unclaimed(parents) if parents else ())
+        if not parents:
+            return
+        EarlyError.raise_for(
+            Fault(
+                f"it is not loaded yet since the target was emptied, and {component.title} hangs on it",
+                str(table),
+                AGAIN,
+            )
+            for table in state.unclaimed(parents)
         )
 
     def parts(self, component: Component) -> Parts:
@@ -260,14 +268,20 @@ class Run:
     # -- references
 
     def refer(self, component: Component) -> dict[TableName, Stats]:
-        """Fetch the rows of the component that kept rows reference; the components below it must be closed before."""
+        """Fetch the rows of the component that kept rows reference; the components below it must be closed before.
+
+        Raises:
+            EarlyError: they are not.
+        """
         with self.ends.both() as (source, target), target.transaction(), source.snapshot():
             state = State(target)
             state.hold(self.key, self.taken)
             self._refuse_lost_rows(state)
+            self._refuse_unclosed(state, self.plan.closed_before(component))
             if not state.claim(component.tables):
                 return self._done_by_another(state, component.tables)
             fetched = Integrity(self.plan, source, target).close(component)
+            state.note_closed(component.tables)
             return self.tally.add(state, target, fetched, {})
 
     def settle(self) -> dict[TableName, Stats]:
@@ -282,6 +296,7 @@ class Run:
                 return self._done_by_another(state, self.plan.copied)
             settlement = Settlement(Integrity(self.plan, source, target))
             settlement.run()
+            state.note_closed(t for c in self.plan.closures for t in c.tables)
             return self.tally.add(state, target, settlement.fetched, settlement.dropped)
 
     def _refuse_lost_rows(self, state: State) -> None:
@@ -290,13 +305,25 @@ class Run:
         The task that loaded the rows has succeeded and will not run again; what was noted of them went with them.
         """
         lost = state.unclaimed(t for c in self.plan.extracts for t in c.tables)
-        TargetError.raise_for(
+        EarlyError.raise_for(
             Fault(
                 "nothing was loaded in this run, or the target's server has lost the rows in a crash",
                 f"{self.target.label}, {table}",
-                "Run all steps again, from `prepare` on.",
+                AGAIN,
             )
             for table in lost
+        )
+
+    def _refuse_unclosed(self, state: State, components: Iterable[Component]) -> None:
+        """Rows that are still to be fetched would be taken for rows that no reference needs."""
+        EarlyError.raise_for(
+            Fault(
+                "rows that are referenced have not been fetched in this run, or the target's server has lost them in "
+                "a crash",
+                f"{self.target.label}, {table}",
+                AGAIN,
+            )
+            for table in state.unclosed(t for c in components for t in c.tables)
         )
 
     # -- finish
@@ -309,7 +336,7 @@ class Run:
             warnings: what `prepare` found, for the report.
 
         Raises:
-            TargetError: a table was not loaded in this run, or the target's server has lost its rows.
+            EarlyError: a step before this one was not taken in this run, or the target's server has lost its rows.
             IntegrityError: references that hold in the source do not in the copy; the copy stays locked out of use
                 until `release` puts its constraints back unvalidated.
         """
@@ -319,6 +346,7 @@ class Run:
         with self.ends.both() as (source, target):
             with holding(target, self.key, self.taken) as state:
                 self._refuse_lost_rows(state)
+                self._refuse_unclosed(state, self.plan.closures)
             proof = Proof(self.plan, source, target, self.tally)
             keys = proof.keys()
             proof.rearm()

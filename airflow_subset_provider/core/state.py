@@ -71,6 +71,12 @@ CHUNKS = sa.Table(
     sa.Column("tries", sa.Integer, nullable=False),
     sa.Column("stats", sa.Text),
 )
+CLOSED = sa.Table(
+    "closed",
+    MODEL,
+    sa.Column("table_schema", sa.String(64), primary_key=True),
+    sa.Column("table_name", sa.String(64), primary_key=True),
+)
 # Names are compared as they are spelled, and the state is undone with the rows it speaks of.
 ON_MYSQL: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 
@@ -130,15 +136,14 @@ class State:
         self._target = target
         self._schema, prefix = target.state_home
         tables = _placed(self._schema, prefix)
-        self._lock, self._suspended, self._tables, self._claims, self._chunks = (
-            tables[t.name] for t in (LOCK, SUSPENDED, TABLES, CLAIMS, CHUNKS)
-        )
+        self._all = [tables[t.name] for t in (LOCK, SUSPENDED, TABLES, CLAIMS, CHUNKS, CLOSED)]
+        self._lock, self._suspended, self._tables, self._claims, self._chunks, self._closed = self._all
 
     def create(self) -> None:
         """Make the state tables where they are missing, and hold them until the transaction ends."""
         self._target.lock_state()
         self._target.execute(sa.schema.CreateSchema(self._schema, if_not_exists=True))
-        for table in (self._lock, self._suspended, self._tables, self._claims, self._chunks):
+        for table in self._all:
             self._target.execute(sa.schema.CreateTable(table, if_not_exists=True))
 
     def exists(self) -> bool:
@@ -193,13 +198,12 @@ class State:
             LockedError: it does not: it ended, or another run took over.
         """
         rows = self._target.rows(sa.select(self._lock.c.run, self._lock.c.taken).with_for_update(read=not alone))
-        if not rows or rows[0][0] != run or taken not in (None, rows[0][1]):
-            now = f"run {rows[0][0]!r} does" if rows else "nobody does"
-            raise LockedError(
-                Fault(
-                    f"this run does not hold the target, {now}", self._target.label, "Clear the run from `prepare` on."
-                )
-            )
+        if rows and rows[0][0] == run and taken not in (None, rows[0][1]):
+            again = "the target was prepared once more since this step began"
+            raise LockedError(Fault(again, self._target.label, "Take this step again."))
+        if not rows or rows[0][0] != run:
+            now = f"this run does not hold the target, {f'run {rows[0][0]!r}' if rows else 'nobody'} does"
+            raise LockedError(Fault(now, self._target.label, "Clear the run from `prepare` on."))
         return str(rows[0][1])
 
     def release(self, run: str) -> bool:
@@ -267,7 +271,8 @@ class State:
             self.note_stats(run, table, Stats())
             if self._target.located(table) in chunked:
                 self.note_chunks(table, ())
-        self._target.execute(sa.delete(self._claims))  # of this target's one run at a time
+        for noted in (self._claims, self._closed):  # of this target's one run at a time
+            self._target.execute(sa.delete(noted))
         for some in batches(tables):
             places = [self._target.located(table) for table in some]
             rows = [{"table_schema": p.schema, "table_name": p.name, "claims": 0} for p in places]
@@ -300,6 +305,21 @@ class State:
         more = sa.update(self._claims).values(claims=claims + sa.literal_column("1"))
         self._target.execute(more.where(*self._at(self._claims, table)))
         return self.claims(table) == [n + 1 for n in before]
+
+    # -- the tables that are closed: all rows that kept rows reference have been fetched
+
+    def note_closed(self, tables: Iterable[TableName]) -> None:
+        """Nothing is missing of them."""
+        for table in tables:
+            place = self._target.located(table)
+            self._target.execute(sa.delete(self._closed).where(*self._at(self._closed, table)))
+            self._target.execute(sa.insert(self._closed).values(table_schema=place.schema, table_name=place.name))
+
+    def unclosed(self, tables: Iterable[TableName]) -> list[TableName]:
+        """Those of the tables that have not been closed since the run was prepared."""
+        c = self._closed.c
+        found = {TableName(s, t) for s, t in self._target.rows(sa.select(c.table_schema, c.table_name))}
+        return [t for t in tables if self._target.located(t) not in found]
 
     def _at(self, state: sa.Table, table: TableName) -> tuple[sa.ColumnElement[bool], ...]:
         """The rows that speak of a table."""

@@ -15,6 +15,7 @@ from airflow_subset_provider.core.errors import RetryableError
 from airflow_subset_provider.operators.job import Job
 
 HOLD, WAIT = "hold", "wait"
+LATER = "This task comes too early: it is tried again where it has `retries`; else clear it once that is done."
 KEY = "snapshot"
 
 
@@ -44,7 +45,7 @@ def heard(job: Job, ti: Any, task: str, of: float) -> Word | None:
     return word if word and word.of == of else None
 
 
-def exported(job: Job, ti: Any, of: float, ended: Callable[[], bool] = lambda: True) -> Word:
+def exported(job: Job, ti: Any, of: float, ended: Callable[[], bool]) -> Word:
     """What a task is to read.
 
     Args:
@@ -56,7 +57,7 @@ def exported(job: Job, ti: Any, of: float, ended: Callable[[], bool] = lambda: T
     """
     agreed = heard(job, ti, WAIT, of)
     if agreed is None and not ended():
-        raise RetryableError(f"`{job.task_id(WAIT)}` has not said yet which state of the source is read")
+        raise RetryableError(f"`{job.task_id(WAIT)}` has not said yet which state of the source is read. {LATER}")
     if agreed is None:
         raise AirflowFailException(
             f"`{job.task_id(WAIT)}` has not run since `{job.task_id('prepare')}` did, so there is no snapshot to read. "

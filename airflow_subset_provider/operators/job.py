@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from airflow_subset_provider.core import plan as planning
@@ -79,15 +80,20 @@ class Job:
             return self.plan
         return planning.build(self.plan.spec.with_filters(filters), self.plan.schema)
 
-    @property
+    @cached_property
     def request(self) -> str:
         """The same for all tasks of a run whose tables keep the same rows.
 
         Without the clauses: those that `prepare` has rendered hold for all tasks. With the connections: another source
-        has other rows.
+        has other rows. With what the patterns have come to: the order that they are written in decides, but it may
+        change from parse to parse where they come from a set.
         """
-        asked = self.plan.spec.model_dump(mode="json") | {"filters": sorted(self.plan.spec.filters)}
-        known = json.dumps([asked, self.source_conn_id, self.target_conn_id], sort_keys=True)
+        spec, plan = self.plan.spec, self.plan
+        asked = spec.model_dump(mode="json") | {"filters": sorted(spec.filters), "schemas": sorted(spec.schemas)}
+        rules = {str(t.name): t.rule for t in plan.tables.values()}
+        relations = sorted(repr((r.key, r.follow, r.policy.value, r.nulls)) for r in plan.relations)
+        ends = [self.source_conn_id, self.target_conn_id, self.consistent]
+        known = json.dumps([asked, rules, relations, ends], sort_keys=True)
         return hashlib.sha256(known.encode()).hexdigest()[:16]
 
     def run(

@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -21,6 +22,7 @@ from airflow.sdk import BaseOperator
 from airflow_subset_provider.compat import AirflowFailException, runs_alone
 from airflow_subset_provider.core.errors import (
     DriftError,
+    EarlyError,
     Fault,
     LockedError,
     RequestError,
@@ -92,14 +94,17 @@ class Step(BaseOperator):
         """Take the filters that `prepare` rendered; where it has not run (`airflow tasks render`), render them here."""
         with _as_airflow_wants(hopeless=self.hopeless):
             self._of_prepare = self._pulled(context)
-            told: Mapping[str, str | None] = (self._of_prepare or {}).get(FILTERS) or {}
-            known = {table: clause for table, clause in told.items() if clause is not None}
+            known = {table: clause for table, clause in self._told().items() if clause is not None}
             templates = {t: c for t, c in self.job.plan.spec.filters.items() if t not in known}
             self.filters = known | self._rendered(templates, context, jinja_env)
             self.show()
 
     def show(self) -> None:
         """Work out the fields that hang on the rendered filters."""
+
+    def _told(self) -> Mapping[str, str | None]:
+        """The clauses that `prepare` has rendered; None for one that it does not tell."""
+        return (self._of_prepare or {}).get(FILTERS) or {}
 
     def _pulled(self, context: Context) -> Mapping[str, Any] | None:
         try:
@@ -146,6 +151,10 @@ class Step(BaseOperator):
                 if not self._prepared_again(context):
                     raise
                 raise RetryableError(error.faults) from None
+            except EarlyError as error:
+                if not self._more_to_come(context):
+                    raise
+                raise RetryableError(replace(fault, do=agreement.LATER) for fault in error.faults) from None
 
     def _exported(self, context: Context) -> str | None:
         """The name of the source's state that this task reads; None: its own."""
@@ -158,6 +167,15 @@ class Step(BaseOperator):
     def _prepared_again(self, context: Context) -> bool:
         """Whether `prepare` has run once more since this task heard of it, or is about to."""
         return False
+
+    def _more_to_come(self, context: Context) -> bool:
+        """Whether a task that fills the target, or one before it, has not run yet or runs once more."""
+        before = ("prepare", agreement.WAIT)
+        return any(
+            state not in FINISHED
+            for task, state in self._of_others(context).items()
+            if task in map(self.job.task_id, before) or self._fills(task)
+        )
 
     def step(self, run: Run, context: Context) -> Any:
         """What this task does."""
@@ -172,6 +190,22 @@ class Step(BaseOperator):
         """The states of all tasks of the group in this DAG run."""
         ti = context["ti"]
         return lock.task_states(ti, ti.dag_id, ti.run_id, self.job.group_id)
+
+    def _of_others(self, context: Context) -> dict[str, str | None]:
+        """The same without this task's own."""
+        ti = context["ti"]
+        own = ti.task_id if ti.map_index in (None, -1) else f"{ti.task_id}_{ti.map_index}"
+        return {task: state for task, state in self._states(context).items() if task != own}
+
+    def _fills(self, task: str) -> bool:
+        """Whether the task of that id loads rows."""
+        return task.startswith((self.job.task_id("tables."), self.job.task_id("references.")))
+
+    def _writing(self, context: Context) -> list[str]:
+        """The tasks that are at work on the target just now."""
+        finish = self.job.task_id("finish")
+        found = self._of_others(context).items()
+        return [task for task, state in found if state == "running" and (self._fills(task) or task == finish)]
 
     # -- when only some of the tasks are cleared
 
@@ -216,25 +250,33 @@ class AfterPrepare(Step):
 
         Raises:
             RetryableError: `prepare` is to run again, or is at it: this task had its slot when that was cleared.
-            AirflowFailException: the DAG has changed since.
+            AirflowFailException: `prepare` has failed, or the DAG has changed since.
         """
+        prepare = self.job.task_id("prepare")
         if not self._of_prepare:
-            prepare = self.job.task_id("prepare")
-            raise RetryableError(f"`{prepare}` has not said yet that the target is ready, or could not be heard")
-        now = self.job.plan.schema.fingerprint
-        if (then := self._of_prepare["fingerprint"]) != now:
-            raise self._changed(
-                f"structure changed during the run: `prepare` had the schema {then}, this task has {now}"
-            )
-        if self._of_prepare.get("request", self.job.request) != self.job.request:
-            raise self._changed("SubsetOperator asks for other rows than when the run began")
+            if (state := self._states(context).get(prepare)) in FINISHED and state != "success":
+                raise AirflowFailException(f"`{prepare}` has not made the target ready: {state}. Its log says why.")
+            raise RetryableError(f"`{prepare}` has not said yet that the target is ready. {agreement.LATER}")
+        if how := self._edited(self._of_prepare):
+            raise AirflowFailException(f"the DAG's {how}. Clear the run from `{prepare}` on.")
         return super().execute(context)
 
-    def _changed(self, how: str) -> AirflowFailException:
-        return AirflowFailException(f"the DAG's {how}. Clear the run from `{self.job.task_id('prepare')}` on.")
+    def _told(self) -> Mapping[str, str | None]:
+        """Nothing where `prepare` speaks of another plan, with other filters perhaps."""
+        return {} if self._of_prepare and self._edited(self._of_prepare) else super()._told()
+
+    def _edited(self, of_prepare: Mapping[str, Any]) -> str:
+        """In what the DAG is another one than when `prepare` ran."""
+        then, now = of_prepare["fingerprint"], self.job.plan.schema.fingerprint
+        if then != now:
+            return f"structure changed during the run: `prepare` had the schema {then}, this task has {now}"
+        asked = of_prepare["request"] == self.job.request
+        if asked and of_prepare["marks"] == secrets.marks(of_prepare[FILTERS], self.job.plan.spec.filters):
+            return ""
+        return "SubsetOperator asks for other rows than when the run began"
 
     def _taken(self) -> str | None:
-        return (self._of_prepare or {}).get("taken")
+        return self._of_prepare["taken"] if self._of_prepare else None
 
     def _prepared_again(self, context: Context) -> bool:
         return not self._ended("prepare", context) or self._pull(context) != self._of_prepare
@@ -285,6 +327,7 @@ class PrepareOperator(Step):
         self._refuse_to_be_alone(context)
         started = time.time()
         reporting.check(self.report)
+        self._let_others_end(context)
         self.already_loaded(context)
         try:
             found = interruptible(run.prepare, run.cancel)
@@ -294,7 +337,7 @@ class PrepareOperator(Step):
         if not self.job.consistent:  # else `wait` does it, from the snapshot that is still to be taken
             self.load_again(run.after(found), context)
         # Not before: a task that had its slot already when this one was cleared would not find its parents' rows.
-        schema = run.plan.schema
+        schema, told = run.plan.schema, secrets.told(self.filters)
         context["ti"].xcom_push(
             PREPARED,
             {
@@ -305,7 +348,8 @@ class PrepareOperator(Step):
                 "drift": found.drifted,
                 "warnings": [secrets.masked(warning) for warning in found.warnings],
                 "report": self.report,
-                FILTERS: secrets.told(self.filters),
+                FILTERS: told,
+                "marks": secrets.marks(told, self.job.plan.spec.filters),
             },
         )
         return {
@@ -314,6 +358,12 @@ class PrepareOperator(Step):
             "filters": secrets.masked_filters(self.filters),
             "seconds": round(time.time() - started, 3),
         }
+
+    def _let_others_end(self, context: Context) -> None:
+        """Of an earlier try's tasks: one that is at its end would seem to run again, and its rows would be missing."""
+        while busy := self._writing(context):
+            self.log.info("Waiting for %s: what it has done counts, or is done again", ", ".join(busy))
+            time.sleep(WAIT)
 
     def _refuse_to_be_alone(self, context: Context) -> None:
         """`airflow tasks test` would leave the target empty, and locked by a DAG run that is deleted at once."""
@@ -421,7 +471,7 @@ class ReleaseOperator(Step):
         When one task fails, its siblings may still be at work (Airflow starts a teardown as soon as the tasks directly
         before it cannot run). Those are waited for; those not yet started find the lock gone and fail at once.
         """
-        while busy := self._writing(context):
+        while busy := self._at_work(context):
             self.log.info("Waiting for %s", ", ".join(busy))
             time.sleep(WAIT)
         interruptible(run.release, run.cancel)
@@ -429,6 +479,6 @@ class ReleaseOperator(Step):
         if self._prepared(context).get("drift"):
             refresh_catalog(self.job, log_of(self))
 
-    def _writing(self, context: Context) -> list[str]:
-        apart = (context["ti"].task_id, self.job.task_id(agreement.HOLD))
-        return [task for task, state in self._states(context).items() if state == "running" and task not in apart]
+    def _at_work(self, context: Context) -> list[str]:
+        hold = self.job.task_id(agreement.HOLD)
+        return [task for task, state in self._of_others(context).items() if state == "running" and task != hold]

@@ -7,14 +7,15 @@ import itertools
 import os
 import runpy
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from sandbox.postgresql import PostgresEndpoint, find_binaries
 from tests.databases import CreateDatabase
@@ -114,8 +115,16 @@ class Outcome:
         states = {task: None if ti.state is None else str(ti.state) for task, ti in instances.items()}
         return cls(str(run.state), states, instances, dag)
 
-    def rerun(self, task_ids: Iterable[str]) -> Outcome:
-        """Clear exactly these tasks of the run, and let it go on as `dag.test()` does."""
+    def rerun(
+        self, task_ids: Iterable[str], *, first: Sequence[str] = (), edited: Any = None, still: str = ""
+    ) -> Outcome:
+        """Clear exactly these tasks of the run, and let it go on as `dag.test()` does.
+
+        Args:
+            first: tasks that had their slots already: they go first, in this order, ready or not.
+            edited: the DAG as it is in the file once these have run.
+            still: a task that is at its end when the first of them runs, and ends three seconds later.
+        """
         from airflow.models.dagrun import DagRun
         from airflow.sdk.definitions.dag import _run_task
         from airflow.utils.session import create_session
@@ -132,6 +141,16 @@ class Outcome:
             run = session.scalars(select(DagRun).filter_by(dag_id=ti.dag_id, run_id=ti.run_id)).one()
             run.dag, run.state = scheduler_dag, DagRunState.RUNNING
             session.commit()
+            if still:
+                _end_later(self.instances[still])
+            for name in first:
+                session.expire_all()
+                task = next(t for t in run.get_task_instances(session=session) if t.task_id == name)
+                task.task = scheduler_dag.get_task(name)
+                task.try_number += 1
+                task.state = TaskInstanceState.SCHEDULED
+                session.commit()
+                _run_task(ti=task, task=self.dag.task_dict[name])
             while run.state == DagRunState.RUNNING:
                 session.expire_all()
                 ready, _ = run.update_state(session=session)
@@ -140,7 +159,7 @@ class Outcome:
                     task.state = TaskInstanceState.SCHEDULED
                 session.commit()
                 for task in ready:
-                    _run_task(ti=task, task=self.dag.task_dict[task.task_id])
+                    _run_task(ti=task, task=(edited or self.dag).task_dict[task.task_id])
             return Outcome.of(self.dag, run)
 
     def xcom(self, task_id: str, key: str = "return_value") -> Any:
@@ -156,6 +175,20 @@ class Outcome:
 
     def of_state(self, state: str) -> set[str]:
         return {task for task, found in self.tasks.items() if found == state}
+
+
+def _end_later(instance: Any) -> None:
+    """Airflow sees the task at work for three seconds more."""
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from airflow.utils.state import TaskInstanceState
+
+    def put(state: TaskInstanceState) -> None:
+        with create_session() as session:
+            session.execute(update(TaskInstance).where(TaskInstance.id == instance.id).values(state=state))
+
+    put(TaskInstanceState.RUNNING)
+    threading.Timer(3, put, [TaskInstanceState.SUCCESS]).start()
 
 
 class DagFile:

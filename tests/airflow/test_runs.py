@@ -20,7 +20,8 @@ from packaging.version import Version
 
 from airflow_subset_provider.compat import AirflowFailException
 from airflow_subset_provider.core.errors import RetryableError
-from tests.airflow.conftest import DagFile, Database, is_airflow_3_1
+from airflow_subset_provider.operators import steps
+from tests.airflow.conftest import DagFile, Database, Outcome, is_airflow_3_1
 
 Write = Callable[..., DagFile]
 Shop = tuple[Database, Database]
@@ -369,7 +370,8 @@ def test_killing_wait_stops_what_it_loads_again(shop: Shop, dag_file: Write) -> 
 def _heard(dag: Any, **said: Any) -> Any:
     task = dag.get_task("copy.tables.customer")
     job = task.job
-    task._of_prepare = {"fingerprint": job.plan.schema.fingerprint, "request": job.request, "taken": "then"} | said
+    of_prepare = {"fingerprint": job.plan.schema.fingerprint, "request": job.request, "taken": "then"}
+    task._of_prepare = of_prepare | {"filters": job.plan.spec.filters, "marks": {}} | said
     return task
 
 
@@ -379,12 +381,24 @@ def test_a_task_of_another_request_refuses(shop: Shop, dag_file: Write) -> None:
         _heard(dag, request="another").execute({})
     with pytest.raises(AirflowFailException, match="structure changed during the run"):
         _heard(dag, fingerprint="another").execute({})
+    with pytest.raises(AirflowFailException, match="asks for other rows than when the run began"):
+        _heard(dag, filters={"customer": None}, marks={"customer": "another"}).execute({})
 
 
 def test_a_task_that_did_not_hear_prepare_is_tried_again(shop: Shop, dag_file: Write) -> None:
     task = dag_file(COPY.format(ONE_CUSTOMER)).load().get_task("copy.tables.customer")
-    with pytest.raises(RetryableError, match=r"`copy\.prepare` has not said yet"):
-        task.execute({})
+
+    class Instance:
+        dag_id, run_id, states = "dag", "run", {"run": {"copy.prepare": "running"}}
+
+        def get_task_states(self, **_: Any) -> Any:
+            return self.states
+
+    with pytest.raises(RetryableError, match=r"`copy\.prepare` has not said yet .* `retries`; else clear it"):
+        task.execute({"ti": Instance()})
+    Instance.states = {"run": {"copy.prepare": "failed"}}
+    with pytest.raises(AirflowFailException, match=r"`copy\.prepare` has not made the target ready: failed"):
+        task.execute({"ti": Instance()})
 
 
 @pytest.mark.parametrize(
@@ -395,6 +409,8 @@ def test_a_task_that_did_not_hear_prepare_is_tried_again(shop: Shop, dag_file: W
         ('filters={"customer": "id = 7"}, sample={"customer": "10%"}', False),
         ('filters={"customer": "id = 7"}, references="null"', False),
         ('filters={"customer": "id = 7"}, chunk_rows=5, retries=3', True),
+        ('filters={"customer": "id = 7"}, consistent=False', False),
+        ('filters={"customer": "id = 7"}, schemas={"public"}', False),
     ],
 )
 def test_what_makes_another_request(shop: Shop, dag_file: Write, argument: str, same: bool) -> None:
@@ -403,3 +419,89 @@ def test_what_makes_another_request(shop: Shop, dag_file: Write, argument: str, 
         for a in ('filters={"customer": "id = 7"}', argument)
     )
     assert (first == second) is same
+
+
+def test_the_order_of_a_set_makes_no_other_request(shop: Shop, dag_file: Write) -> None:
+    first, second = (
+        dag_file(COPY.format(f'filters={{"customer": "id = 7"}}, schemas={schemas}')).load()
+        for schemas in (["public", "information_schema"], ["information_schema", "public"])
+    )
+    assert first.get_task("copy.prepare").job.request == second.get_task("copy.prepare").job.request
+
+
+def test_the_order_of_patterns_that_decides_makes_another_request(shop: Shop, dag_file: Write) -> None:
+    rules = ({"*y": "whole", "c*": "skip"}, {"c*": "skip", "*y": "whole"})  # currency answers both
+    first, second = (dag_file(COPY.format(f"{ONE_CUSTOMER}, tables={r}")).load() for r in rules)
+    assert first.get_task("copy.prepare").job.request != second.get_task("copy.prepare").job.request
+
+
+# -- tasks that have their turn too early, or end too late, when some are cleared
+
+EARLY = """
+CREATE SCHEMA n;
+CREATE TABLE n.p (id int PRIMARY KEY);
+CREATE TABLE n.q (id int PRIMARY KEY);
+CREATE TABLE n.c (id int PRIMARY KEY, p_id int NOT NULL REFERENCES n.p, q_id int NOT NULL REFERENCES n.q);
+CREATE TABLE n.d (id int PRIMARY KEY, p_id int CONSTRAINT d_p REFERENCES n.p);
+"""
+EARLY_ROWS = """
+INSERT INTO n.p VALUES (1), (2), (3);
+INSERT INTO n.q VALUES (1), (2), (3);
+INSERT INTO n.c VALUES (1, 1, 1), (2, 2, 2), (3, 3, 3);
+INSERT INTO n.d VALUES (1, 1), (2, 2), (3, 3);
+"""
+EARLY_COPY = COPY.format(
+    """schemas=["n"], consistent=False, retries=5, retry_delay=0, others="referenced",
+    filters={"c": "id <= 2", "d": "id <= 3"}, relations={"d.p_id": {"references": "null"}}"""
+)
+ALONG = ["copy.prepare", "copy.prepared", "copy.release", "copy.finish"]
+RIGHT = [(1, 1), (2, 2), (3, None)]
+
+
+@pytest.fixture
+def early(shop: Shop, dag_file: Write) -> Outcome:
+    for database in shop:
+        database.run(EARLY)
+    shop[0].run(EARLY_ROWS)
+    outcome = dag_file(EARLY_COPY).run()
+    assert (outcome.state, shop[1].rows("SELECT * FROM n.d ORDER BY id")) == ("success", RIGHT)
+    return outcome
+
+
+@pytest.mark.parametrize("too_early", ["copy.finish", "copy.references.p"])
+def test_a_task_that_comes_too_early_is_tried_again(shop: Shop, early: Outcome, too_early: str) -> None:
+    """It had its slot already when another one was cleared, which emptied the target."""
+    cleared = [*ALONG, "copy.references.p", "copy.references.q", "copy.tables.c"]
+    again = early.rerun([*cleared, "copy.loaded"], first=["copy.prepare", too_early])
+    assert (again.state, shop[1].rows("SELECT * FROM n.d ORDER BY id")) == ("success", RIGHT)
+    assert again.instances[too_early].try_number > early.instances[too_early].try_number + 1
+
+
+@pytest.mark.parametrize("still", ["copy.references.p", "copy.tables.c"])
+def test_prepare_waits_for_tasks_that_are_at_their_end(
+    shop: Shop, early: Outcome, still: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has committed and is about to end would be emptied and not come again."""
+    monkeypatch.setattr(steps, "WAIT", 0.2)
+    cleared = [*ALONG, "copy.references.q", *(["copy.references.p"] if "tables" in still else [])]
+    again = early.rerun(cleared, still=still, first=["copy.prepare"])
+    if "tables" in still:  # then `prepare` loads it
+        assert again.state == "success"
+    else:  # nothing would fetch them
+        assert again.tasks["copy.prepare"] == "failed"
+    assert shop[1].rows("SELECT * FROM n.d ORDER BY id") == RIGHT
+
+
+def test_a_clause_with_a_secret_is_not_edited_during_a_run(
+    shop: Shop, dag_file: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`prepare` tells it to nobody: each task renders it from the file."""
+    monkeypatch.setenv("AIRFLOW_VAR_API_SECRET", "Sesame-4711")
+    clause = "id <= 7 AND name <> '{{ var.value.api_secret }}'"
+    file = dag_file(COPY.format(f'consistent=False, others="referenced", filters={{"customer": "{clause}"}}'))
+    outcome = file.run()
+    assert outcome.state == "success"
+    file.path.write_text(file.path.read_text().replace("id <= 7", "id <= 2"))
+    again = outcome.rerun(outcome.tasks, first=["copy.prepare", "copy.tables.customer"], edited=file.load())
+    assert again.state == "failed"
+    assert "copy.finish" not in again.of_state("success")

@@ -135,6 +135,11 @@ class Said:
         return word and {"of": word.of, "exported": word.exported, "why": word.why}
 
 
+def ended() -> bool:
+    """`wait` will say no more."""
+    return True
+
+
 @pytest.fixture
 def job(catalog: Path) -> Any:
     return _dag(catalog).get_task("copy.hold").job
@@ -144,12 +149,12 @@ def test_an_xcom_of_an_earlier_run_counts_for_nothing(job: Any) -> None:
     old = Said(hold=Word(1.0, "old"), wait=Word(1.0, "old"))
     assert heard(job, old, "hold", 2.0) is None
     with pytest.raises(AirflowFailException, match=r"`copy\.wait` has not run since `copy.prepare` did"):
-        exported(job, old, 2.0)
+        exported(job, old, 2.0, ended)
 
 
 def test_what_wait_agreed_to_stands_unless_hold_withdrew(job: Any) -> None:
     agreed = Word(2.0, "a")
-    assert exported(job, Said(wait=agreed, hold=agreed), 2.0).exported == "a"
-    assert exported(job, Said(wait=agreed, hold=Word(2.0, "another")), 2.0).exported == "a"
-    assert exported(job, Said(wait=agreed), 2.0).exported == "a"
-    assert exported(job, Said(wait=agreed, hold=Word(2.0, None, "no slot")), 2.0).exported is None
+    assert exported(job, Said(wait=agreed, hold=agreed), 2.0, ended).exported == "a"
+    assert exported(job, Said(wait=agreed, hold=Word(2.0, "another")), 2.0, ended).exported == "a"
+    assert exported(job, Said(wait=agreed), 2.0, ended).exported == "a"
+    assert exported(job, Said(wait=agreed, hold=Word(2.0, None, "no slot")), 2.0, ended).exported is None

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from airflow_subset_provider.core.errors import IntegrityError, LockedError, RetryableError, SubsetError, TargetError
+from airflow_subset_provider.core.errors import EarlyError, IntegrityError, LockedError, SubsetError, TargetError
 from airflow_subset_provider.core.proof import Proof
 from airflow_subset_provider.core.repair import repair
 from airflow_subset_provider.core.run import Run
@@ -404,7 +404,7 @@ def test_a_child_does_not_come_before_the_parent_that_decides_what_it_drops(
     first = db.target.rows("z")
     assert len(first) == 2
     run.prepare()
-    with pytest.raises(RetryableError, match=r"x: it is not loaded yet since the target was emptied"):
+    with pytest.raises(EarlyError, match=r"x: it is not loaded yet since the target was emptied"):
         run.extract(of["z"])
     run.extract(of["x"])
     run.extract(of["z"])
@@ -422,12 +422,65 @@ def test_a_step_of_an_earlier_preparation_is_refused(lab: MakeLab) -> None:
     before.extract(of["x"])
     now = run.after(run.prepare())
     for step in (partial(before.extract, of["x"]), before.finish):
-        with pytest.raises(LockedError, match="does not hold the target"):
+        with pytest.raises(LockedError, match="prepared once more since this step began"):
             step()
     for component in run.plan.extracts:
         now.extract(component)
     assert now.finish().kept == 4
     run.release()
+
+
+CHAIN = """
+CREATE TABLE x (id int PRIMARY KEY);
+CREATE TABLE p (id int PRIMARY KEY, x_id int);
+CREATE TABLE c (id int PRIMARY KEY, p_id int NOT NULL REFERENCES p);
+"""
+CHAIN_ROWS = """
+INSERT INTO x VALUES (1), (2), (3); INSERT INTO p VALUES (1, 1), (2, 2), (3, 3); INSERT INTO c VALUES (1, 1), (2, 2);
+"""
+
+
+def test_a_parent_is_not_closed_before_the_children_that_are_to_be_closed(lab: MakeLab) -> None:
+    """Under a virtual key nothing would dangle, and the rows of x would be missing without a word."""
+    db = lab("")
+    db.fill(CHAIN, CHAIN_ROWS)
+    run = db.prepared(filters={"c": "id <= 2"}, others="referenced", relations={"p.x_id": {"to": "x.id"}})
+    run.prepare()
+    of = {c.tables[0].name: c for c in run.plan.closures}
+    for early in (partial(run.refer, of["p"]), run.finish):
+        with pytest.raises(EarlyError, match="c: nothing was loaded"):
+            early()
+    for component in run.plan.extracts:
+        run.extract(component)
+    with pytest.raises(EarlyError, match="p: rows that are referenced have not been fetched"):
+        run.refer(of["x"])
+    run.refer(of["p"])
+    with pytest.raises(EarlyError, match="x: rows that are referenced have not been fetched"):
+        run.finish()
+    run.refer(of["x"])
+    run.finish()
+    run.release()
+    assert [len(db.target.rows(t)) for t in ("c", "p", "x")] == [2, 2, 2]
+
+
+def test_nothing_is_nulled_before_the_rows_that_are_referenced_are_there(lab: MakeLab) -> None:
+    db = lab("")
+    db.fill(
+        CHAIN + "CREATE TABLE d (id int PRIMARY KEY, p_id int, CONSTRAINT d_p FOREIGN KEY (p_id) REFERENCES p (id));",
+        CHAIN_ROWS + "INSERT INTO d VALUES (1, 1), (2, 2), (3, 3);",
+    )
+    request = {"filters": {"c": "id <= 2", "d": "id <= 3"}, "others": "referenced"}
+    run = db.prepared(**request, relations={"d.p_id": {"references": "null"}})
+    run.prepare()
+    for component in run.plan.extracts:
+        run.extract(component)
+    with pytest.raises(EarlyError, match="p: rows that are referenced have not been fetched"):
+        run.finish()
+    for component in run.plan.closures:
+        run.refer(component)
+    run.finish()
+    run.release()
+    assert db.target.rows("d") == [(1, 1), (2, 2), (3, None)]
 
 
 def test_cancel_reaches_the_sessions_of_the_runs_that_come_of_one(lab: MakeLab) -> None:
