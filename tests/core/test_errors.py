@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import pickle
 
+import psycopg
 import pytest
 
 from airflow_subset_provider.core import errors
+from airflow_subset_provider.core.engines.postgresql.session import translated
 from airflow_subset_provider.core.errors import Fault, RequestError, RetryableError, SubsetError
 
 CLASSES = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, SubsetError)]
@@ -45,3 +47,9 @@ def test_raise_for() -> None:
         RequestError.raise_for(Fault(str(n)) for n in range(3))
     assert len(caught.value.faults) == 3
     assert isinstance(RetryableError("x"), SubsetError)
+
+
+def test_a_connection_that_breaks_during_copy_is_worth_another_try() -> None:
+    """What psycopg raised when the target's server was killed (one run in ten of tests/chaos): libpq's own result."""
+    with pytest.raises(RetryableError, match="server closed the connection"), translated("target"):
+        raise psycopg.DatabaseError("server closed the connection unexpectedly")

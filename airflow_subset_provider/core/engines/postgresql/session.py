@@ -82,7 +82,9 @@ def translated(label: str) -> Iterator[None]:
         refused = error.sqlstate is None and REFUSED.search(message)
         if refused or isinstance(error, (pg.InsufficientPrivilege, *NEVER)):
             raise EndpointError(fault) from None
-        if isinstance(error, RETRYABLE) and not isinstance(error, pg.ProgramLimitExceeded):
+        # libpq's own word, that a connection is lost, is a result without an SQLSTATE: psycopg has no class for that.
+        lost = type(error) is psycopg.DatabaseError and error.sqlstate is None
+        if lost or (isinstance(error, RETRYABLE) and not isinstance(error, pg.ProgramLimitExceeded)):
             raise RetryableError(fault) from None
         raise SubsetError(fault) from None
 
