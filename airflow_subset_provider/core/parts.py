@@ -46,7 +46,8 @@ class Parts:
             with holding(target, self.tally.run, self.tally.taken) as state:
                 before = state.claims(self.table)
             with source.snapshot():
-                found = chunks.cut(self.plan, self.table, self.rows, source, self.most)
+                most = self.most if target.undoes(self.table) else 1
+                found = chunks.cut(self.plan, self.table, self.rows, source, most)
             with holding(target, self.tally.run, self.tally.taken) as state:
                 # Another attempt may have cut it while this one looked at the source, and parts may be there by now.
                 if state.claims(self.table) == before and state.claim([self.table]):
@@ -78,6 +79,8 @@ class Parts:
                 chunk, done = taken
                 if done is None:
                     self._tell("part %d", number)
+                    if not target.undoes(self.table):  # then it is the only part, and an earlier try may have left rows
+                        target.execute(sa.delete(target.tables[self.table]))
                     shape, progress = self.plan.schema[self.table], self.tally.progress(self.table)
                     moved = target.load(source, self._select(chunk, source), shape, progress)
                     self.tally.log.info("%s, part %d: %s", self.table, number, told(moved))

@@ -19,7 +19,7 @@ from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.report import Prepared
 from airflow_subset_provider.core.schema import Schema
 from airflow_subset_provider.core.spec import OnDrift
-from airflow_subset_provider.core.state import State, batches, holding
+from airflow_subset_provider.core.state import State, altering, batches
 from airflow_subset_provider.core.tally import Tally
 
 Faults = dict[type[SubsetError], list[Fault]]
@@ -154,10 +154,10 @@ class Preparation:
         """All foreign keys out of force first: a table that is referenced cannot be truncated."""
         tables = [t.name for t in self.plan.schema.tables]
         for items in batches(claim.suspended):
-            with holding(self.target, self.tally.run, claim.taken):
+            with altering(self.target, self.tally.run, claim.taken):
                 self.target.suspend(items)
         for names in batches(tables):
-            with holding(self.target, self.tally.run, claim.taken):
+            with altering(self.target, self.tally.run, claim.taken):
                 self.target.empty(names)
         self.tally.log.info("The target is empty. Out of force until the end: %s", _counted(claim.suspended))
 

@@ -21,7 +21,7 @@ from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.report import KeyReport
 from airflow_subset_provider.core.schema import TableName
 from airflow_subset_provider.core.spec import Rule
-from airflow_subset_provider.core.state import State, Stats, batches, holding
+from airflow_subset_provider.core.state import State, Stats, altering, batches, holding
 from airflow_subset_provider.core.tally import Tally
 
 HEALINGS = 3  # passes of heal.py; one is enough unless rows change while constraints are put back
@@ -57,11 +57,14 @@ class Proof:
         """One transaction after the other: a worker that was taken for dead may be at work on the same run."""
         return holding(self.target, self.tally.run, self.tally.taken, alone=True)
 
+    def _altering(self) -> AbstractContextManager[State]:
+        return altering(self.target, self.tally.run, self.tally.taken)
+
     def _suspend_again(self) -> None:
         """All keys that are in force, those too that an attempt before this one put back before it died."""
         found = self.target.suspendable([t.name for t in self.plan.schema.tables])
         for some in batches([item for item in found if item.kind == "foreign key"]):
-            with self._holding() as state:
+            with self._altering() as state:
                 state.note_suspended(some)
                 self.target.suspend(some)
 
@@ -104,7 +107,7 @@ class Proof:
     def rearm(self) -> None:
         """Put back the rest, once no row will be written any more."""
         for items in batches([i for i in State(self.target).suspended() if i.kind not in ("foreign key", INDEX)]):
-            with self._holding() as state:
+            with self._altering() as state:
                 for item in items:
                     self.target.restore(item, validate=False)
                     state.forget_suspended(item)

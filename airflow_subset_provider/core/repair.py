@@ -50,6 +50,8 @@ def repair(endpoint: Endpoint, *, look_only: bool = False) -> Repair:
         holder, items = state.holder(), state.suspended()
         if look_only:
             return Repair(holder, tuple(Repaired(i, "to do") for i in items))
+        target.lock_state()
+        holder, items = state.holder(), state.suspended()
         done = tuple(Repaired(i, _put_back(state, target, i)) for i in items)
         if holder is not None:
             state.release(holder)

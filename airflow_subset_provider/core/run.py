@@ -27,7 +27,7 @@ from airflow_subset_provider.core.parts import Parts
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.schema import Schema, TableName
 from airflow_subset_provider.core.spec import OnDrift, Rule, Spec
-from airflow_subset_provider.core.state import State, Stats, batches, holding
+from airflow_subset_provider.core.state import State, Stats, altering, batches, holding
 from airflow_subset_provider.core.tally import WORTH_ANALYZING, Tally, told
 
 # A worker imports this module for each table's task, so what only the first and the last step need is imported there.
@@ -417,11 +417,11 @@ class Run:
             if not State(target).exists() or State(target).holder() != self.key:
                 return
             for items in batches([i for i in State(target).suspended() if i.kind != INDEX]):
-                with holding(target, self.key) as state:
+                with altering(target, self.key) as state:
                     for item in items:
                         put_back(state, target, item, self.log)
             indexes.put_back(target, self.tally)
-            with holding(target, self.key) as state:
+            with altering(target, self.key) as state:
                 state.release(self.key)
 
 

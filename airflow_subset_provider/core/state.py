@@ -411,6 +411,20 @@ def holding(target: Target, run: str, taken: str | None = None, *, alone: bool =
         yield state
 
 
+@contextmanager
+def altering(target: Target, run: str, taken: str | None = None) -> Iterator[State]:
+    """The same for statements that commit by themselves (MySQL manual 15.3.3), and so give up what `hold` locks.
+
+    An attempt that was taken for dead may be between two of them: until it ends, nobody prepares, releases or repairs
+    the target, and then it finds the lock taken.
+    """
+    with target.transaction():
+        target.lock_state()
+        state = State(target)
+        state.hold(run, taken, alone=True)
+        yield state
+
+
 def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
     """As many at a time as one transaction may change."""
     for start in range(0, len(items), BATCH):

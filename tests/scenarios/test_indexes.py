@@ -110,6 +110,7 @@ def test_dropped_before_the_load_and_built_after_it(
     told = [m for m in caplog.messages if "index" in m and ("built after" in m or "built in" in m)]
     assert len(told) == 2
     assert all("public.t: indexes " in m and all(n.replace('""', '"') in m for n in DROPPED[engine]) for m in told)
+    _close(run)
     run.finish()
     run.release()
     shop.assert_in_force()
@@ -369,6 +370,12 @@ def _until(run: Run, done: str) -> None:
     if done == "loaded":
         for component in run.plan.extracts:
             run.extract(component)
+        _close(run)
+
+
+def _close(run: Run) -> None:
+    for component in run.plan.closures:
+        run.refer(component)
 
 
 def _dangling(_: Proof) -> None:

@@ -350,6 +350,10 @@ class Target(Store):
     def create_schema(self, dump: str, source: Source, schemas: Sequence[str]) -> list[str]:
         """Make the missing schema from the source's dump; what of it was not made, for the log and the report."""
 
+    def undoes(self, table: TableName) -> bool:
+        """Whether the table's rows go when the transaction that brought them is undone."""
+        return True
+
     @abstractmethod
     def lock_state(self) -> None:
         """Hold the state tables against every other writer until the transaction ends."""

@@ -29,6 +29,7 @@ from airflow_subset_provider.core.schema import Schema, Table, TableName
 log = logging.getLogger(__name__)
 
 UNMAKEABLE = "the target's triggers could not be put back after the copy"
+PATIENCE = 60  # seconds that one waits for another who prepares, finishes, releases or repairs the target
 TOGETHER = 50  # tables asked about in one statement
 # For tables that were made under other settings, to make and to alter them: rows that may outgrow a page, references to
 # columns that are not unique. Of the latter, MySQL 8.4 and later refuse to set AUTO_INCREMENT (error 1553) as well,
@@ -45,6 +46,11 @@ SELECT c.TABLE_SCHEMA, c.TABLE_NAME, c.COLUMN_NAME, t.AUTO_INCREMENT
 FROM information_schema.COLUMNS c
 JOIN information_schema.TABLES t ON t.TABLE_SCHEMA = c.TABLE_SCHEMA AND t.TABLE_NAME = c.TABLE_NAME
 WHERE c.TABLE_SCHEMA IN ({schemas}) AND c.EXTRA LIKE '%auto_increment%'
+"""
+
+TRANSACTIONS = """
+SELECT 1 FROM information_schema.TABLES t JOIN information_schema.ENGINES e ON e.ENGINE = t.ENGINE
+WHERE t.TABLE_SCHEMA = {schema} AND t.TABLE_NAME = {name} AND e.TRANSACTIONS = 'YES'
 """
 
 VERSIONED = """
@@ -206,6 +212,11 @@ class MySqlTarget(MySqlStore, Target):
         """Each column of the source must find one that takes its values, and no other may insist on a value."""
         return fit.faults(wanted, found, self.label)
 
+    def undoes(self, table: TableName) -> bool:
+        """By the storage engine that the table has here."""
+        schema, name = map(self.literal, self.located(table))
+        return bool(self.rows(TRANSACTIONS.format(schema=schema, name=name)))
+
     def unfit(self, tables: Sequence[Table]) -> list[Fault]:
         """By their storage engines."""
         return list(storage.faults(self, tables))
@@ -228,11 +239,11 @@ class MySqlTarget(MySqlStore, Target):
         """A named lock, given back at the end of the transaction.
 
         Raises:
-            LockedError: somebody else has held it for a minute.
+            LockedError: somebody else has held it for `PATIENCE` seconds.
         """
         digest = hashlib.sha256(self.default_schemas[0].encode()).hexdigest()[:24]
         name = f"airflow_subset:{digest}"
-        if self.value(f"SELECT GET_LOCK({self.literal(name)}, 60)") != 1:
+        if self.value(f"SELECT GET_LOCK({self.literal(name)}, {PATIENCE})") != 1:
             raise LockedError(
                 Fault("another run is preparing or releasing this target", self.label, "Wait for its end.")
             )
