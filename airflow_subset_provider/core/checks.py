@@ -10,8 +10,26 @@ from airflow_subset_provider.core.engines.base import Source, Target
 from airflow_subset_provider.core.errors import DriftError, EndpointError, Fault, RequestError, SubsetError, TargetError
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.schema import Schema, Table, TableName
-from airflow_subset_provider.core.spec import OnDrift, Rule
+from airflow_subset_provider.core.spec import OnDrift, Rule, Spec
 from airflow_subset_provider.core.state import State
+
+
+def another_database(spec: Spec, schema: Schema, source: Source) -> list[Fault]:
+    """A request that names no schemas means the connection's database: the catalog may be of another one.
+
+    Such a plan's statements would be answered all the same, as they name the catalog's database.
+    """
+    own, known = source.own_schema, schema.schemas
+    if spec.schemas or own is None or len(known) != 1 or own == known[0]:
+        return []
+    return [
+        Fault(
+            f"the catalog is of the database {known[0]!r}, the connection leads to {own!r}",
+            source.label,
+            f"Say schemas=[{known[0]!r}] if that is to be read. Else reflect again (airflow-subset reflect) and commit "
+            "the new catalog; without a catalog file, run again.",
+        )
+    ]
 
 
 def check_drift(plan: Plan, live: Schema, on_drift: OnDrift = OnDrift.FAIL) -> tuple[str, ...]:

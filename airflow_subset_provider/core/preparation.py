@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from airflow_subset_provider.core import checks, indexes, strictness
 from airflow_subset_provider.core.engines.base import INDEX, Session, Source, Suspended, Target
-from airflow_subset_provider.core.errors import EndpointError, Fault, RequestError, SubsetError, TargetError
+from airflow_subset_provider.core.errors import DriftError, EndpointError, Fault, RequestError, SubsetError, TargetError
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.report import Prepared
 from airflow_subset_provider.core.schema import Schema
@@ -70,6 +70,7 @@ class Preparation:
             SubsetError: with every fault found; nothing in the target is changed then.
         """
         self._two_databases()
+        DriftError.raise_for(checks.another_database(self.plan.spec, self.plan.schema, self.source))
         live = self.plan.schema if self.fresh else self.source.reflect(self.plan.schema.schemas)
         drifted = checks.check_drift(self.plan, live, self.on_drift)
         claim = self.claim(live, {RequestError: checks.check_source(self.plan, self.source)})

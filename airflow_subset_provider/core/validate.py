@@ -58,6 +58,7 @@ def validate(spec: Spec, schema: Schema, source: Source) -> Validation:
             remarks += [f"{where}: {remark}" for remark in source.clause_remarks(table, clause)]
         else:
             faults += found
+    faults += checks.another_database(spec, schema, source)
     return Validation(tuple(good), tuple(faults), (*warnings, *remarks))
 
 

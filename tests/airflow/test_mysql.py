@@ -226,6 +226,48 @@ def test_large_tables_in_parts(shop: Shop, dag_file: Write) -> None:
     assert shop.dangling() == {}
 
 
+def test_a_connection_that_leads_to_another_database_by_now(
+    server: MySqlFamilyEndpoint,
+    fresh_database: CreateDatabase,
+    dag_file: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    airflow_home: Path,
+) -> None:
+    """The cached schema names the old one, which the server shows over any connection, or has no more."""
+    names = [fresh_database(server, hint=hint) for hint in ("copy", "one", "two", "three")]
+    shop = Shop(server, names[1], names[0])
+    monkeypatch.setenv("AIRFLOW_CONN_MYSQL_DEBUGGING", server.url(shop.target))
+    monkeypatch.setenv("AIRFLOW__SUBSET__CATALOG_CACHE", str(airflow_home / "catalogs" / shop.target))
+    for name in names[1:]:
+        _execute(server, name, "CREATE TABLE customer (id INT PRIMARY KEY, name VARCHAR(99))")
+        _execute(server, name, f"INSERT INTO customer VALUES (7, '{name}')")
+    file = dag_file(
+        """
+        SubsetOperator(task_id="copy", source_conn_id="mysql_production", target_conn_id="mysql_debugging",
+                       create_schema=True, filters={"customer": "id = 7"})
+        """
+    )
+
+    def lead_to(name: str) -> str:
+        monkeypatch.setenv("AIRFLOW_CONN_MYSQL_PRODUCTION", server.url(name))
+        return file.run().state
+
+    def copied() -> str:
+        return str(shop.rows(shop.target, "SELECT name FROM customer")[0][0])
+
+    assert (lead_to(names[1]), copied()) == ("success", names[1])
+    assert lead_to(names[2]) == "failed"
+    assert (lead_to(names[2]), copied()) == ("success", names[2])
+    server.drop_database(names[2])
+    assert lead_to(names[3]) == "failed"
+    assert (lead_to(names[3]), copied()) == ("success", names[3])
+
+
+def _execute(server: MySqlFamilyEndpoint, name: str, statement: str) -> None:
+    with closing(MySQLdb.connect(**server.params(name), charset="utf8mb4", autocommit=True)) as connection:
+        connection.query(statement)
+
+
 # -- interruptions
 
 SLOW = """

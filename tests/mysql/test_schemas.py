@@ -10,10 +10,11 @@ import pytest
 from airflow_subset_provider.core import engines, exact, indexes
 from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.engines.base import Source
-from airflow_subset_provider.core.errors import EndpointError, RequestError
+from airflow_subset_provider.core.errors import DriftError, EndpointError, RequestError
 from airflow_subset_provider.core.run import Endpoint, Run, reflect, subset
 from airflow_subset_provider.core.schema import ForeignKey, TableName
 from airflow_subset_provider.core.spec import Spec
+from airflow_subset_provider.core.validate import validate
 from sandbox.mariadb import MariaDbEndpoint
 from sandbox.mysql import MySqlEndpoint
 from tests.databases import CreateDatabase
@@ -115,6 +116,25 @@ def test_a_connection_without_a_database_needs_names(shop: Pair) -> None:
     assert len(reflect(endpoint, [shop.source.name]).tables) == 3
     with pytest.raises(EndpointError, match="no database 'nowhere'"):
         reflect(endpoint, ["nowhere"])
+
+
+def test_a_catalog_of_another_database(shop: Pair, fresh_database: CreateDatabase) -> None:
+    """Its statements name that database, and the server would answer them over any connection."""
+    catalog = reflect(shop.source.endpoint())
+    moved = End(shop.source.server, fresh_database(shop.source.server, hint="moved"), "source")
+    spec = Spec.of(filters={"customer": "id = 1"})
+
+    def run(spec: Spec) -> int:
+        return subset(spec, moved.endpoint(), shop.target.endpoint(), schema=catalog, create_schema=True).kept
+
+    said = f"the catalog is of the database '{shop.source.name}', the connection leads to '{moved.name}'"
+    with pytest.raises(DriftError, match=said) as caught:
+        run(spec)
+    assert f"Say schemas=['{shop.source.name}']" in str(caught.value)
+    assert not shop.target.run("SHOW TABLES")
+    with engines.get("mysql").source(moved.endpoint(), "test") as source:
+        assert [fault.what for fault in validate(spec, catalog, source).faults] == [said]
+    assert run(Spec.of(filters={"customer": "id = 1"}, schemas=[shop.source.name])) == 3
 
 
 def test_what_is_logged_is_what_runs(shop: Pair, source: Source) -> None:

@@ -166,6 +166,11 @@ class Session(Flavour):
         """The schemas in scope when nobody names any."""
         return ()
 
+    @property
+    def own_schema(self) -> str | None:
+        """The schema that the connection leads to, where schemas are databases."""
+        return None
+
     @abstractmethod
     def rows(self, statement: Statement | str) -> list[tuple[Any, ...]]:
         """All rows of a small result."""

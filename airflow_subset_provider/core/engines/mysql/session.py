@@ -360,6 +360,11 @@ class MySqlSession(MySqlFlavour, Session):
             )
         return (self.database,)
 
+    @property
+    def own_schema(self) -> str | None:
+        """The connection's database, if it names one."""
+        return self.database
+
     def reflect(self, schemas: Sequence[str]) -> Schema:
         """From information_schema."""
         return catalog.reflect(self.rows, self.literal, schemas, self.server, self.label)
