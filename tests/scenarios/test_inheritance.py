@@ -38,6 +38,20 @@ def test_each_table_has_rows_of_its_own(lab: MakeLab) -> None:
     }
 
 
+def test_heirs_that_are_gone_or_temporary(lab: MakeLab) -> None:
+    """Of both the server keeps a mark on the table, the one of the former until it is vacuumed: no drift is in that."""
+    db = lab("CREATE TABLE plant (id int PRIMARY KEY); CREATE TABLE moss (id int PRIMARY KEY);", "")
+    alone = db.schema("public")
+    db.source.execute("CREATE TABLE fern () INHERITS (plant); CREATE TEMP TABLE mine () INHERITS (moss)")
+    now = db.schema("public")
+    assert {t.name.name: t.inherited for t in now.tables} == {"fern": False, "moss": False, "plant": True}
+    db.source.execute("DROP TABLE fern")
+    assert db.source.value("SELECT relhassubclass FROM pg_class WHERE oid = 'plant'::regclass")
+    assert db.schema("public").fingerprint == alone.fingerprint
+    db.source.connection.execute("VACUUM plant")
+    assert db.schema("public").fingerprint == alone.fingerprint
+
+
 def test_a_heir_with_the_same_key_is_no_parent(lab: MakeLab) -> None:
     """Bed 2 references plant 3; a tree has the number 3 too, but a foreign key does not see it."""
     db = lab(SCHEMA, ROWS)

@@ -25,7 +25,7 @@ WITH RECURSIVE root(oid, top) AS (
     JOIN pg_class c ON c.oid = i.inhrelid AND c.relispartition
 ),
 scope AS (
-    SELECT c.oid, n.nspname, c.relname, c.relkind, c.reltuples, c.relhassubclass
+    SELECT c.oid, n.nspname, c.relname, c.relkind, c.reltuples
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = ANY(%(schemas)s) AND c.relkind IN ('r', 'p') AND NOT c.relispartition
       AND c.relpersistence <> 't'
@@ -34,10 +34,14 @@ scope AS (
 )
 """
 
+# Not by relhassubclass: it stays true after the last child is gone until the table is vacuumed, which would be drift
+# that nobody made, and temporary children set it. A statement sees none of these but its own session's.
 TABLES = (
     ROOTS
     + """
-SELECT s.nspname, s.relname, s.relkind = 'r' AND s.relhassubclass,
+SELECT s.nspname, s.relname, s.relkind = 'r' AND EXISTS (
+           SELECT FROM pg_inherits i JOIN pg_class h ON h.oid = i.inhrelid
+           WHERE i.inhparent = s.oid AND h.relpersistence <> 't'),
        CASE WHEN s.relkind = 'r' THEN s.reltuples ELSE p.rows END, p.leaves
 FROM scope s
 LEFT JOIN LATERAL (
