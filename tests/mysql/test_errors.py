@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from airflow_subset_provider.core import engines
 from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.engines.mysql.errors import without_values
 from airflow_subset_provider.core.engines.mysql.server import MARIADB, MYSQL, recognised
-from airflow_subset_provider.core.errors import EndpointError, RetryableError, SubsetError, TargetError
+from airflow_subset_provider.core.errors import EndpointError, RequestError, RetryableError, SubsetError, TargetError
 from airflow_subset_provider.core.run import Endpoint, Run, reflect, subset
+from airflow_subset_provider.core.schema import TableName
 from airflow_subset_provider.core.spec import Spec
 from airflow_subset_provider.core.validate import Validation, validate
 from sandbox.mariadb import MariaDbEndpoint, MariaDbServer
@@ -182,6 +184,56 @@ def test_a_plan_with_a_table_that_became_unreadable(shop: Pair, limited_user: Ca
     )
     with pytest.raises(SubsetError, match="customer"):
         Run(plan, shop.source.endpoint(), shop.target.endpoint(), fresh=True, create_schema=True).prepare()
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        "b INT, secret INT, UNIQUE (b, secret)",
+        "b INT, secret INT INVISIBLE",
+        "b INT, secret INT AS (a + 1)",
+        "b INT INVISIBLE, secret INT",
+    ],
+)
+def test_columns_that_a_user_may_not_read(
+    columns: str, pair: Pair, limited_user: Callable[..., dict[str, Any]]
+) -> None:
+    """The servers do not even show them, so the copy would lack them without a word."""
+    pair.source.run(f"CREATE TABLE t (a INT PRIMARY KEY, {columns})", "CREATE TABLE u (a INT PRIMARY KEY)")
+    name = pair.source.name
+    pair.source.user = limited_user(f"SELECT (a, b) ON `{name}`.t", f"SELECT ON `{name}`.u")
+    assert len(reflect(pair.source.endpoint())[TableName(name, "t")].columns) == 2
+    with pytest.raises(RequestError, match=rf"this user may read (only some )?columns of {name}\.t\b") as caught:
+        pair.subset()
+    assert f"GRANT SELECT ON {name}.t, or skip the table." in str(caught.value)
+    assert pair.target.run("SHOW TABLES") == ()
+
+
+@pytest.mark.parametrize("rights", ["*.*", "`{}`.*", "`{}`.t", "role", "columns"])
+def test_a_user_who_may_read_all_columns(
+    rights: str, pair: Pair, limited_user: Callable[..., dict[str, Any]], request: pytest.FixtureRequest
+) -> None:
+    """Whatever says so; of a right on each column, MySQL does not tell whether it is all."""
+    pair.both("CREATE TABLE t (a INT PRIMARY KEY, b INT INVISIBLE, c INT AS (a + 1))")
+    pair.source.run("INSERT INTO t (a, b) VALUES (1, 2)")
+    mariadb = "MariaDB" in pair.source.server.version
+    if rights == "role":
+        administrator = replace(pair.source)
+        request.addfinalizer(lambda: administrator.run("DROP ROLE subset_reader") and None)
+        pair.source.run("CREATE ROLE subset_reader", f"GRANT SELECT ON `{pair.source.name}`.* TO subset_reader")
+        user = limited_user("subset_reader")
+        pair.source.run(f"SET DEFAULT ROLE subset_reader {'FOR' if mariadb else 'TO'} subset_limited@'%'")
+    else:
+        on = "SELECT (a, b, c) ON `{}`.t" if rights == "columns" else f"SELECT ON {rights}"
+        user = limited_user(on.format(pair.source.name))
+    pair.source.user = user
+    spec, ends = Spec.of(), (pair.source.endpoint(), pair.target.endpoint())
+    if rights == "columns" and not mariadb:
+        with pytest.raises(RequestError, match="would not be told of INVISIBLE ones"):
+            subset(spec, *ends)
+    else:
+        assert subset(spec, *ends).kept == 1
+        assert pair.target.run("SELECT a, b FROM t") == ((1, 2),)
 
 
 def test_a_user_who_may_not_write(shop: Pair, limited_user: Callable[..., dict[str, Any]]) -> None:
