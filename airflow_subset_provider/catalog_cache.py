@@ -5,7 +5,8 @@ worker of every task. So the schema is reflected once and kept where all of them
 object store that Airflow can address (`[subset] catalog_cache`). The file holds names, types and keys: no rows, no
 secrets, no address of the database. An entry too old (`[subset] catalog_ttl`) is reflected again, but not by a worker
 that is about to run one of the group's tasks, and an old entry is better than none when the source cannot be reached:
-`prepare` compares it with the live schema anyway, and refreshes it.
+`prepare` compares it with the live schema anyway, and refreshes it. Where a request names a table that the entry does
+not know, there is no DAG and so no run that could: then the parse does (`renewed`).
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ from airflow_subset_provider.compat import conf
 from airflow_subset_provider.core.errors import EndpointError, Fault, SubsetError
 from airflow_subset_provider.core.schema import Schema
 
-__all__ = ["DEFAULT_TTL", "location", "read", "refresh"]
+__all__ = ["DEFAULT_TTL", "location", "read", "refresh", "renewed"]
 
 log = logging.getLogger(__name__)
 
 SECTION = "subset"
 DEFAULT_TTL = 86_400.0
+RECENT = 60.0  # a request that is wrong on any schema is parsed every half a minute
 
 
 def read(conn_id: str, schemas: Sequence[str] = ()) -> Schema:
@@ -54,6 +56,22 @@ def read(conn_id: str, schemas: Sequence[str] = ()) -> Schema:
             log.warning("Using the catalog of %s of %.0f hours ago: %s", conn_id, age / 3600, error)
             return kept
         raise EndpointError([*error.faults, _advice(conn_id, schemas)]) from error
+
+
+def renewed(conn_id: str, schemas: Sequence[str] = ()) -> Schema | None:
+    """The schema reflected anew, where the entry may be to blame for what `read` gave.
+
+    None for an entry of a moment ago, for a worker that is about to run a task, and where the database cannot be
+    reached.
+    """
+    kept, age = _load(location(conn_id, schemas))
+    if kept is None or age < RECENT or get_parsing_context().task_id:
+        return None
+    try:
+        return refresh(conn_id, schemas)
+    except SubsetError as error:
+        log.warning("The catalog of %s cannot be made anew: %s", conn_id, error)
+        return None
 
 
 def refresh(conn_id: str, schemas: Sequence[str] = ()) -> Schema:

@@ -10,7 +10,7 @@ catalog is in the cache; the heavy parts of the core are imported by the tasks, 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any, NoReturn
 
@@ -23,7 +23,6 @@ from airflow_subset_provider.core import snapshot
 from airflow_subset_provider.core.errors import Fault, RequestError
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.plan import Plan
-from airflow_subset_provider.core.schema import Schema
 from airflow_subset_provider.core.spec import OnDrift, Spec, part_size
 from airflow_subset_provider.operators import arguments, catalog_file, texts
 from airflow_subset_provider.operators.announce import outlets
@@ -132,7 +131,7 @@ class SubsetOperator(TaskGroup):
             chunk_rows = part_size(chunk_rows)
         RequestError.raise_for(faults)
         self._open(task_id, {**(default_args or {}), **sorted_arguments.everywhere}, sorted_arguments.group)
-        self.plan: Plan = planning.build(spec, _schema(self.dag, catalog, source_conn_id, spec.schemas))
+        self.plan: Plan = _plan(self.dag, catalog, source_conn_id, spec)
         job = Job(
             self.plan,
             source_conn_id,
@@ -292,9 +291,17 @@ def _not_mapped(what: str) -> RequestError:
     return RequestError(Fault("cannot be mapped", what, "Make one SubsetOperator for each target, in a loop."))
 
 
-def _schema(dag: DAG, catalog: str | PathLike[str] | None, conn_id: str, schemas: Collection[str]) -> Schema:
+def _plan(dag: DAG, catalog: str | PathLike[str] | None, conn_id: str, spec: Spec) -> Plan:
     if catalog is not None:
-        return catalog_file.read(dag, catalog, conn_id, schemas)
+        return planning.build(spec, catalog_file.read(dag, catalog, conn_id, spec.schemas))
     from airflow_subset_provider import catalog_cache
 
-    return catalog_cache.read(conn_id, tuple(schemas))
+    schemas = tuple(spec.schemas)
+    schema = catalog_cache.read(conn_id, schemas)
+    try:
+        return planning.build(spec, schema)
+    except RequestError:  # it may name what the source has by now
+        newer = catalog_cache.renewed(conn_id, schemas)
+        if newer is None:
+            raise
+        return planning.build(spec, newer)

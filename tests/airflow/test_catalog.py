@@ -171,6 +171,41 @@ def test_an_old_entry_is_better_than_none(shop: Shop, monkeypatch: pytest.Monkey
     assert _tables() == 7
 
 
+COMPLAINTS = COPY.replace("CATALOG", "").replace('"id = 7"', '"id = 7", "complaint": "id > 0"')
+
+
+@pytest.fixture
+def older_entry(shop: Shop) -> str:
+    """An entry of before the source had complaints; the words for that."""
+    catalog_cache.read("source")
+    shop[0].run("CREATE TABLE complaint (id int PRIMARY KEY, customer_id int REFERENCES customer)")
+    _age(100)
+    return "no table 'complaint'"
+
+
+def test_a_request_that_names_a_new_table(older_entry: str, dag_file: Write) -> None:
+    """No run could start to refresh the entry, as there would be no DAG."""
+    assert "copy.tables.complaint" in dag_file(COMPLAINTS).load().task_ids
+    assert _tables() == 8
+
+
+@pytest.mark.parametrize("state", ["recent", "worker", "unreachable"])
+def test_a_request_that_names_a_new_table_in_vain(
+    older_entry: str, dag_file: Write, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """What is wrong with it stands."""
+    if state == "recent":
+        _age(10)
+    elif state == "worker":
+        monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "d")
+        monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_TASK_ID", "copy.tables.customer")
+    else:
+        monkeypatch.setenv("AIRFLOW_CONN_SOURCE", "postgresql://nobody:geheim@127.0.0.1:1/nothing")
+    with pytest.raises(RequestError, match=older_entry):
+        dag_file(COMPLAINTS).load()
+    assert _tables() == 7
+
+
 def test_a_broken_entry_is_replaced(shop: Shop) -> None:
     path = catalog_cache.location("source")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -290,8 +325,8 @@ def _tables() -> int:
     return len(catalog_cache.read("source").tables)
 
 
-def _age() -> None:
-    """Make the entry two days old."""
+def _age(seconds: float = 2 * 86_400) -> None:
+    """Make the entry so old: two days."""
     path = catalog_cache.location("source")
     shape = json.loads(path.read_text())
-    path.write_text(json.dumps(shape | {"reflected_at": time.time() - 2 * 86_400}))
+    path.write_text(json.dumps(shape | {"reflected_at": time.time() - seconds}))
