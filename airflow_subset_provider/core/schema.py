@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import itemgetter
@@ -216,21 +216,29 @@ class Schema:
         """Read a catalog file's text.
 
         Raises:
-            ValueError: it is no catalog, or of a version this package does not read.
+            ValueError: it is no catalog, or of a version this package does not read, or it contradicts itself.
         """
-        shape = json.loads(text)
-        if not isinstance(shape, dict) or shape.get("catalog_version") != CATALOG_VERSION:
-            raise ValueError(f"not a catalog of version {CATALOG_VERSION}")
-        found = cls(
-            dialect=shape["dialect"],
-            schemas=tuple(shape["schemas"]),
-            server=shape["server"],
-            tables=tuple(_table(t) for t in shape["tables"]),
-            foreign_keys=tuple(_foreign_key(k) for k in shape["foreign_keys"]),
-            components=tuple(tuple(TableName(*t) for t in c) for c in shape.get("components", ())),
-        )
-        # Edited or merged by hand? Then the components may be another graph's.
-        return found if found.fingerprint == shape.get("fingerprint") else replace(found, components=())
+        try:
+            shape = json.loads(text)
+            if not isinstance(shape, dict) or shape.get("catalog_version") != CATALOG_VERSION:
+                raise ValueError(f"not a catalog of version {CATALOG_VERSION}")
+            found = _schema(shape)
+            as_written = found.fingerprint == shape.get("fingerprint")
+            wrong = [] if as_written else list(_contradictions(found))  # edited or merged by hand?
+        except KeyError as error:
+            raise ValueError(f"{error} is missing") from None
+        except (TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(str(error)) from None
+        if wrong:
+            raise ValueError("; ".join(wrong[:3]) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""))
+        # Edited, the components may be another graph's; the fingerprint says nothing of themselves.
+        return found if as_written and found._is_partitioned else replace(found, components=())
+
+    @property
+    def _is_partitioned(self) -> bool:
+        """Whether each table is in one of the components."""
+        members = [t for component in self.components for t in component]
+        return len(members) == len(self._by_name) and self._by_name.keys() == set(members)
 
     @classmethod
     def read(cls, path: Path | zipfile.Path, remedy: str) -> Schema:
@@ -247,8 +255,10 @@ class Schema:
             return cls.from_json(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a BOM
         except OSError as error:
             fault = Fault(f"cannot be read: {error.strerror}", f"catalog {path}", remedy)
-        except (ValueError, KeyError, TypeError) as error:
-            fault = Fault(f"is not a catalog of this version: {error}", f"catalog {path}", remedy)
+        except ValueError as error:
+            fault = Fault(
+                f"is not a catalog of this version, or not as it was made: {error}", f"catalog {path}", remedy
+            )
         raise RequestError(fault)
 
     def _as_dict(self) -> dict[str, Any]:
@@ -259,6 +269,47 @@ class Schema:
             "tables": [_table_dict(t) for t in self.tables],
             "foreign_keys": [_plain(k) for k in self.foreign_keys],
         }
+
+
+def _schema(shape: dict[str, Any]) -> Schema:
+    return Schema(
+        dialect=shape["dialect"],
+        schemas=tuple(shape["schemas"]),
+        server=shape["server"],
+        tables=tuple(_table(t) for t in shape["tables"]),
+        foreign_keys=tuple(_foreign_key(k) for k in shape["foreign_keys"]),
+        components=tuple(tuple(TableName(*t) for t in c) for c in shape.get("components", ())),
+    )
+
+
+def _contradictions(schema: Schema) -> Iterator[str]:
+    """What no server says of itself. A key to a table that is not there is none: it is out of scope."""
+    columns: dict[TableName, list[str]] = {}
+    for table in schema.tables:
+        if table.name in columns:
+            yield f"{table.name} is there twice"
+        names = columns[table.name] = [c.name for c in table.columns]
+        if len(set(names)) < len(names):
+            yield f"{table.name} has two columns of one name"
+        for own in table.keys:
+            yield from _unknown(own.columns, names, f"key {own.name} of {table.name}")
+    for key in schema.foreign_keys:
+        where = f"foreign key {key.name} of {key.child}"
+        if key.child not in columns:
+            yield f"{where}: there is no such table"
+            continue
+        yield from _unknown(key.columns, columns[key.child], where)
+        yield from _unknown(
+            key.parent_columns, columns.get(key.parent, key.parent_columns), f"{where}, in {key.parent}"
+        )
+        if len(key.columns) != len(key.parent_columns):
+            yield f"{where}: ({', '.join(key.columns)}) cannot reference ({', '.join(key.parent_columns)})"
+
+
+def _unknown(columns: Sequence[str], known: Sequence[str], where: str) -> Iterator[str]:
+    if not columns:
+        yield f"{where}: it names no column"
+    yield from (f"{where}: there is no column {c}" for c in columns if c not in known)
 
 
 def _table_dict(table: Table) -> dict[str, Any]:

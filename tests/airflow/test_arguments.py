@@ -162,6 +162,13 @@ def test_a_catalog_that_is_none(tmp_path: Path, text: str) -> None:
         _dag(path)
 
 
+def test_a_catalog_that_was_merged_badly(catalog: Path, tmp_path: Path) -> None:
+    path, lines = tmp_path / "merged.json", catalog.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if '{"name": ["public", "payment"]' not in line))
+    with pytest.raises(RequestError, match=r"merged\.json: .* of public\.payment: there is no such table.*reflect"):
+        _dag(path)
+
+
 def test_a_catalog_of_other_schemas(catalog: Path) -> None:
     with pytest.raises(RequestError, match="holds the schemas public, not those asked for"):
         _dag(catalog, schemas=["sales"])

@@ -206,10 +206,11 @@ def test_a_request_that_names_a_new_table_in_vain(
     assert _tables() == 7
 
 
-def test_a_broken_entry_is_replaced(shop: Shop) -> None:
+@pytest.mark.parametrize("text", ['{"half', "[" * 100_000, '{"catalog_version": 1}'])
+def test_a_broken_entry_is_replaced(shop: Shop, text: str) -> None:
     path = catalog_cache.location("source")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text('{"half')
+    path.write_text(text)
     assert _tables() == 7
     assert json.loads(path.read_text())["tables"]
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 
+from airflow_subset_provider.core.graph import condensed
 from airflow_subset_provider.core.schema import Column, ForeignKey, Key, Schema, Table, TableName
+from tests.core.build import key, make
 
 P, C = TableName("public", "p"), TableName("Shop Floor", 'c"ö')
 KIND = Column("kind", "text", collation='pg_catalog."C"')
@@ -53,6 +57,70 @@ def test_the_catalog_file_reads_well_in_a_diff() -> None:
 def test_what_is_no_catalog(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 (json's own error is one, too)
         Schema.from_json(text)
+
+
+def edited(**change: Any) -> Schema:
+    """A catalog of two tables, `c` with a key and a foreign key to `p`, after somebody's hand."""
+    schema = condensed(make([key("c", "x,y", "p", "a,b")], p="id, a, b", c="id, x, y", o="id -> other.far"))
+    shape = json.loads(schema.to_json())
+    for where, value in change.items():
+        *path, last = where.split("__")
+        place = shape
+        for step in path:
+            place = place[int(step)] if step.isdigit() else place[step]
+        if value is None:
+            del place[int(last) if last.isdigit() else last]
+        else:
+            place[int(last) if last.isdigit() else last] = value
+    return Schema.from_json(json.dumps(shape))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"tables__1": None}, "foreign key c_x_y of public.c: there is no such table"),
+        ({"tables__1__columns__1": None}, "foreign key c_x_y of public.c: there is no column x"),
+        ({"tables__0__columns__2": None}, "foreign key c_x_y of public.c, in public.p: there is no column b"),
+        ({"tables__0__columns": []}, "key p_pkey of public.p: there is no column id"),
+        ({"tables__0__columns__1__name": "id"}, "public.p has two columns of one name"),
+        ({"tables__0__keys__0__columns": ["nosuch"]}, "key p_pkey of public.p: there is no column nosuch"),
+        ({"tables__0__keys__0__columns": []}, "key p_pkey of public.p: it names no column"),
+        ({"tables__0__name__1": "c"}, "public.c is there twice"),
+        ({"foreign_keys__0__columns": ["x"]}, "foreign key c_x_y of public.c: (x) cannot reference (a, b)"),
+        ({"foreign_keys": None}, "'foreign_keys' is missing"),
+        ({"tables__0__keys": None}, "'keys' is missing"),
+        ({"tables": ["p"]}, "string indices"),
+        ({"tables": 5}, "not iterable"),
+        ({"tables__0__columns__0__name": ["id"]}, "unhashable"),
+    ],
+)
+def test_a_catalog_that_contradicts_itself(change: dict[str, Any], said: str) -> None:
+    """Merged badly, say: nobody may stumble over it later, in the middle of a DAG's parse."""
+    with pytest.raises(ValueError, match=re.escape(said)):
+        edited(**change)
+
+
+def test_a_catalog_that_is_nested_without_end() -> None:
+    with pytest.raises(ValueError, match="recursion"):
+        Schema.from_json("[" * 100_000)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tables__0": None},  # the parent's table alone: now it is out of scope
+        {"tables__2__columns": [], "tables__2__keys": [], "foreign_keys__1": None},  # Postgres has such tables
+    ],
+)
+def test_a_catalog_that_may_be_edited_so(change: dict[str, Any]) -> None:
+    assert edited(**change).components == ()
+
+
+def test_components_are_each_table_once() -> None:
+    """They are no part of the fingerprint."""
+    assert len(edited().components) == 3
+    for components in ([], [[["public", "p"]]], [[["public", t]] for t in "pcop"], [[["public", t]] for t in "pcx"]):
+        assert edited(components=components).components == ()
 
 
 def test_the_fingerprint_does_not_see_order_estimates_or_the_server() -> None:
