@@ -42,8 +42,8 @@ def read(conn_id: str, schemas: Sequence[str] = ()) -> Schema:
     """The schema from the cache, else from the database (and into the cache).
 
     Raises:
-        EndpointError: it is not in the cache, and the database cannot be reached from here; the message says what to
-            do.
+        EndpointError: it is not in the cache, and the database cannot be reached from here; or there is no such cache;
+            the message says what to do.
     """
     path = location(conn_id, schemas)
     kept, age = _load(path)
@@ -92,7 +92,11 @@ def refresh(conn_id: str, schemas: Sequence[str] = ()) -> Schema:
 
 
 def location(conn_id: str, schemas: Sequence[str] = ()) -> Path | ObjectStoragePath:
-    """Where the catalog of these schemas of a connection is kept."""
+    """Where the catalog of these schemas of a connection is kept.
+
+    Raises:
+        EndpointError: there is no such place.
+    """
     key = hashlib.sha256(json.dumps([conn_id, sorted(schemas)]).encode()).hexdigest()[:12]
     return _directory() / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', conn_id)[:80]}-{key}.json"
 
@@ -100,7 +104,19 @@ def location(conn_id: str, schemas: Sequence[str] = ()) -> Path | ObjectStorageP
 def _directory() -> Path | ObjectStoragePath:
     home = os.environ.get("AIRFLOW_HOME", "~/airflow")
     chosen: str = conf.get(SECTION, "catalog_cache", fallback="") or f"{home}/subset_catalogs"
-    return ObjectStoragePath(chosen) if "://" in chosen else Path(chosen).expanduser()
+    if "://" not in chosen:
+        return Path(chosen).expanduser()
+    try:
+        path = ObjectStoragePath(chosen)
+        _ = path.fs  # finds the protocol's library and the connection
+    except Exception as error:  # each provider says in its own way what it misses
+        advice = (
+            "Name a directory, or an object store whose provider is installed here, with a connection of it: "
+            "s3://aws_default@bucket/catalogs."
+        )
+        where = f"[{SECTION}] catalog_cache = {chosen}"
+        raise EndpointError(Fault(f"cannot be opened: {error}", where, advice)) from error
+    return path
 
 
 def _fresh(age: float) -> bool:

@@ -235,6 +235,16 @@ def test_a_cache_at_a_url(shop: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert _tables() == 7
 
 
+@pytest.mark.parametrize("url", ["nope://x/y", "s3://bucket/x"])
+def test_a_cache_at_a_url_of_no_use(shop: Shop, dag_file: Write, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Every DAG without a catalog file hangs on the setting, so the error names it. Here is no library for S3."""
+    monkeypatch.setenv("AIRFLOW__SUBSET__CATALOG_CACHE", url)
+    with pytest.raises(
+        EndpointError, match=rf"\[subset\] catalog_cache = {url}: cannot be opened: .* Name a directory"
+    ):
+        dag_file(COPY.replace("CATALOG", "")).load()
+
+
 @pytest.mark.parametrize("state", ["unknown", "unreachable"])
 def test_without_entry_and_connection_the_error_says_what_to_do(
     shop: Shop, dag_file: Write, monkeypatch: pytest.MonkeyPatch, state: str
