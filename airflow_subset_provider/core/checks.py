@@ -141,6 +141,8 @@ def check_target(
     for table in plan.schema.tables:
         if table.name in found:
             present.append(table)
+            if plan.rule(table.name) is Rule.SKIP:  # it is emptied, and gets no row
+                continue
             faults += target.type_faults(drift.as_it_is_now(table, live), found[table.name], source)
             faults += _left_empty(table, live, found[table.name], target)
     faults += target.unfit([found[t.name] for t in present])
@@ -159,7 +161,8 @@ def check_to_be_made(plan: Plan, target: Target, live: Schema) -> list[Fault]:
     """What would be wrong with a schema that is made like the source's: foreseen, as not every server can undo that."""
     tables = [table for table in plan.schema.tables if table.name in live]
     faults = target.unfit([live[table.name] for table in tables])
-    return faults + [fault for table in tables for fault in _left_empty(table, live, live[table.name], target)]
+    filled = [table for table in tables if plan.rule(table.name) is not Rule.SKIP]
+    return faults + [fault for table in filled for fault in _left_empty(table, live, live[table.name], target)]
 
 
 def _left_empty(table: Table, live: Schema, found: Table, target: Target) -> Iterator[Fault]:

@@ -39,12 +39,12 @@ SPELLED = {
 }
 
 
-def lag(db: Lab, change: str, target: str = "") -> Report:
+def lag(db: Lab, change: str, target: str = "", **request: Any) -> Report:
     """A run by the catalog of before the change."""
     catalog = db.schema("public")
     _change(db, change, target)
     found = db.target.constraints()
-    report = db.run_unlike(found, schema=catalog, on_drift=OnDrift.WARN, **REQUEST)
+    report = db.run_unlike(found, schema=catalog, on_drift=OnDrift.WARN, **REQUEST, **request)
     assert all(w.startswith("changed since the catalog was made: ") for w in report.warnings)
     return report
 
@@ -107,6 +107,37 @@ def test_a_new_table_that_existing_rows_reference(lab: MakeLab) -> None:
     said = refusal(lab(SCHEMA, ROWS), change)
     assert "public.customer(shop) -> public.shop: foreign key added\n" in said
     assert "public.shop: table added. Harmless by itself." in said
+
+
+@pytest.mark.parametrize(
+    "change", ["ADD vat int", "DROP customer, DROP day", "ADD up int; ALTER TABLE trail DROP day", "DROP id"]
+)
+def test_the_columns_of_a_skipped_table(lab: MakeLab, change: str) -> None:
+    """No row of it is written, so nothing can be lost or not fit, whether the target follows or stays."""
+    made = "CREATE TABLE trail (id int, customer int, day date);"
+    for follows in (True, False):
+        db = lab(SCHEMA + made, ROWS + "INSERT INTO trail VALUES (1, 1, NULL);")
+        lag(
+            db,
+            f"ALTER TABLE trail {change}",
+            f"ALTER TABLE trail {change}" if follows else "",
+            tables={"trail": "skip"},
+        )
+        assert db.target.ids("customer", "sale", "trail") == {"customer": [1], "sale": [1, 3], "trail": []}
+
+
+def test_a_schema_that_is_made_with_a_skipped_table_of_new_columns(lab: MakeLab) -> None:
+    db = lab(SCHEMA, ROWS, target="")
+    catalog = db.schema("public")
+    db.source.execute("ALTER TABLE note ADD vat int")
+    db.run(schema=catalog, on_drift=OnDrift.WARN, create_schema=True, tables={"note": "skip"}, **REQUEST)
+    assert db.target.ids("customer", "note") == {"customer": [1], "note": []}
+
+
+def test_a_skipped_table_that_is_gone_from_both_ends(lab: MakeLab) -> None:
+    """It is in the catalog, so the copy would be expected to have it, if empty."""
+    gone = "DROP TABLE note"
+    assert "the target has no table public.note" in refusal(lab(SCHEMA, ROWS), gone, gone, tables={"note": "skip"})
 
 
 def test_a_wider_column(lab: MakeLab) -> None:
