@@ -1,4 +1,4 @@
-"""An attempt that was taken for dead, and is at work all the same, between two statements that each commit by themselves.
+"""An attempt taken for dead that is at work all the same, between two statements that each commit by themselves.
 
 It is stopped before one of them, another attempt does its work meanwhile, or tries to, and then it goes on.
 """
