@@ -412,6 +412,60 @@ def test_an_enum_that_lacks_a_value_in_the_target(lab: MakeLab) -> None:
     assert "'happy'" in str(error)
 
 
+XY = "CREATE TYPE xy AS (x int, y varchar(9));"
+
+
+@POSTGRES
+@pytest.mark.parametrize(
+    ("source", "target", "said"),
+    [
+        (
+            XY,
+            "CREATE TYPE xy AS (y varchar(9), x int);",
+            r"public\.xy is \(y character .*, x integer\), the source's \(x ",
+        ),
+        (XY, "CREATE TYPE xy AS (x int, z varchar(9));", r"public\.xy is \(x integer, z character varying\(9\)\)"),
+        (XY, "CREATE TYPE xy AS (x int, y varchar(5));", r"public\.xy is \(x integer, y character varying\(5\)\)"),
+        (XY, "CREATE TYPE xy AS (x int, y varchar(9), z int);", r"public\.xy is .*, z integer\), the source's"),
+        (XY, "CREATE DOMAIN xy AS text;", r"public\.xy is a domain over text, the source's \(x integer, y char"),
+        (XY, "CREATE TABLE xy (y varchar(9), x int);", r"public\.xy is \(y character varying\(9\), x integer\)"),
+        (
+            "CREATE DOMAIN xy AS varchar(9);",
+            "CREATE DOMAIN xy AS varchar(5);",
+            r"a domain over character varying\(5\), the",
+        ),
+        ("CREATE TYPE xy AS ENUM ('x', 'y');", "CREATE TYPE xy AS ENUM ('x');", r"the target's public\.xy lacks 'y'"),
+    ],
+)
+@pytest.mark.parametrize("around", ["xy", "xy[]", "a domain", "a domain of arrays", "a composite"])
+def test_types_of_one_name_that_are_made_otherwise(
+    lab: MakeLab, source: str, target: str, said: str, around: str
+) -> None:
+    """Their names agree, and a value of one may well be read as one of the other."""
+    outer = {
+        "a domain": "CREATE DOMAIN outer_xy AS xy;",
+        "a domain of arrays": "CREATE DOMAIN outer_xy AS xy[];",
+        "a composite": "CREATE TYPE outer_xy AS (n int, inner_xy xy[]);",
+    }.get(around, "")
+    table = f"{outer} CREATE TABLE t (id int PRIMARY KEY, at {'outer_xy' if outer else around});"
+    db = lab(source + table, "", target=target + table)
+    assert re.search(said, str(db.refusal()))
+
+
+@POSTGRES
+def test_types_that_have_room(lab: MakeLab) -> None:
+    """And a composite type that lost an attribute, and one that is nobody's column."""
+    table = "CREATE TABLE t (id int PRIMARY KEY, a xy, b xy[], c d, e m);"
+    source = f"{XY} CREATE DOMAIN d AS xy; CREATE TYPE m AS ENUM ('a'); CREATE TYPE unused AS (a int);"
+    target = (
+        "CREATE TYPE xy AS (gone int, x int, y varchar(99)); ALTER TYPE xy DROP ATTRIBUTE gone; CREATE DOMAIN d AS xy;"
+        "CREATE TYPE m AS ENUM ('b', 'a'); CREATE TYPE unused AS (b int);"
+    )
+    db = lab(source + table, "INSERT INTO t VALUES (1, '(1,a)', '{\"(2,b)\"}', '(3,c)', 'a');", target=target + table)
+    assert db.run().kept == 1
+    assert [str(v) for v in db.target.rows("t")[0]] == [str(v) for v in db.source.rows("t")[0]]
+
+
 def test_rows_of_somebody_else(lab: MakeLab) -> None:
     db = lab(SCHEMA, ROWS)
     db.target.execute("INSERT INTO parking VALUES (77)")

@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 from airflow_subset_provider.core.errors import Fault
 from airflow_subset_provider.core.schema import Column, Table
 
-Enums = tuple[Mapping[str, list[str]], Mapping[str, list[str]]]
+
+class UserType(NamedTuple):
+    """A type that is no server's own: its name says nothing of its values.
+
+    Attributes:
+        kind: "e", "d" or "c", as pg_type has it: an enum, a domain or a composite type.
+        names: an enum's labels, a composite type's attributes.
+        types: a domain's one type, the attributes' types.
+    """
+
+    kind: str
+    names: list[str]
+    types: list[str]
+
+    def __str__(self) -> str:
+        """What it is made of, for people."""
+        if self.kind == "c":
+            return f"({', '.join(f'{n} {t}' for n, t in zip(self.names, self.types, strict=True))})"
+        return f"a domain over {self.types[0]}" if self.kind == "d" else f"an enum of {', '.join(self.names)}"
+
+
+UserTypes = tuple[Mapping[str, UserType], Mapping[str, UserType]]
 Casts = Callable[[str, str], bool]
 
 # Implicit casts lose nothing, but for those to a float of fewer digits, and to a time zone that nobody named.
@@ -20,27 +42,25 @@ SELECT to_regtype(%(a)s) = to_regtype(%(b)s) OR EXISTS (
 """
 
 
-def faults(wanted: Table, found: Table, label: str, enums: Enums, casts: Casts) -> list[Fault]:
+def faults(wanted: Table, found: Table, label: str, made: UserTypes, casts: Casts) -> list[Fault]:
     """What keeps the found table from taking the wanted one's rows.
 
     Args:
-        enums: the values of every enum type, the source's and the target's.
+        made: the users' own types, the source's and the target's.
         casts: whether the target's server takes every value of one type (without modifiers) as one of another.
     """
-    columns = (_fault(c, found.column(c.name), f"{label}, {wanted.name}.{c.name}", enums, casts) for c in wanted.copied)
+    columns = (_fault(c, found.column(c.name), f"{label}, {wanted.name}.{c.name}", made, casts) for c in wanted.copied)
     return [*(fault for fault in columns if fault), *_surplus(wanted, found, label)]
 
 
-def _fault(column: Column, mine: Column | None, where: str, enums: Enums, casts: Casts) -> Fault | None:
+def _fault(column: Column, mine: Column | None, where: str, made: UserTypes, casts: Casts) -> Fault | None:
     if mine is None:
         return Fault(f"the target has no such column (source: {column.type})", where, "Add it.")
     if mine.generated:
         return Fault("the target generates this column, the source does not", where)
     if mine.type != column.type and not _takes(column.type, mine.type, casts):
         return Fault(f"the target's type is {mine.type}, the source's {column.type}", where, "Alter it.")
-    if lacking := _lacking(column.type, mine.type, enums):
-        return Fault(f"the target's {mine.type} lacks {', '.join(lacking)}", where, "ALTER TYPE … ADD VALUE.")
-    return None
+    return next(_unlike(column.type, mine.type, where, made), None)
 
 
 def _surplus(wanted: Table, found: Table, label: str) -> Iterator[Fault]:
@@ -56,11 +76,31 @@ def _takes(given: str, mine: str, casts: Casts) -> bool:
     return "(" not in mine and casts(given, mine)
 
 
-def _lacking(given: str, mine: str, enums: Enums) -> list[str]:
-    """Values of the source's enum that the target's does not have."""
-    theirs, ours = enums
-    known = ours.get(mine.removesuffix("[]"))
-    return [repr(v) for v in theirs.get(given.removesuffix("[]"), ()) if known is not None and v not in known]
+def _unlike(given: str, mine: str, where: str, made: UserTypes) -> Iterator[Fault]:
+    """Where the users' types of these names, or arrays of them, are not made alike, down to the types they are made of.
+
+    A row's values travel in the order of its attributes, whatever these are called on the other side.
+    """
+    name, own = given.removesuffix("[]"), mine.removesuffix("[]")
+    theirs, ours = made[0].get(name), made[1].get(own)
+    if theirs is None or ours is None:
+        return
+    if theirs.kind == ours.kind == "e":
+        if lacking := [repr(label) for label in theirs.names if label not in ours.names]:
+            yield Fault(f"the target's {own} lacks {', '.join(lacking)}", where, "ALTER TYPE … ADD VALUE.")
+        return
+    pairs = list(zip(theirs.types, ours.types, strict=False))
+    alike = (theirs.kind, theirs.names) == (ours.kind, ours.names) and all(_takes(a, b, _never) for a, b in pairs)
+    if not alike:
+        yield Fault(f"the target's type differs: {own} is {ours}, the source's {theirs}", where, "Make it the same.")
+        return
+    for a, b in pairs:
+        yield from _unlike(a, b, where, made)
+
+
+def _never(_given: str, _mine: str) -> bool:
+    """No cast is made inside of a value."""
+    return False
 
 
 def bare(type_: str) -> str:

@@ -88,7 +88,7 @@ GONE = psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.er
 class PostgresTarget(PostgresStore, Target):
     """A writing session, all of it."""
 
-    _enums: fit.Enums | None = None
+    _made: fit.UserTypes | None = None
 
     # -- checks
 
@@ -165,10 +165,10 @@ class PostgresTarget(PostgresStore, Target):
         ]
 
     def type_faults(self, wanted: Table, found: Table, source: Source) -> list[Fault]:
-        """By the types' names, and by this server's casts."""
-        if self._enums is None:
-            self._enums = (other_end(source).enums(), self.enums())
-        return fit.faults(wanted, found, self.label, self._enums, self._casts)
+        """By the types' names, what users' own types are made of, and this server's casts."""
+        if self._made is None:
+            self._made = (other_end(source).user_types(), self.user_types())
+        return fit.faults(wanted, found, self.label, self._made, self._casts)
 
     def _casts(self, given: str, mine: str) -> bool:
         return bool(self.query(fit.WIDER, {"a": given, "b": mine})[0][0])
