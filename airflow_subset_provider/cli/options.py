@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
@@ -241,5 +243,30 @@ def write(text: str, output: Path | None) -> None:
     """To a file, or to stdout."""
     if output is None:
         typer.echo(text, nl=not text.endswith("\n"))
+        return
+    whole = text if text.endswith("\n") else f"{text}\n"
+    if _is_replaceable(output):
+        _replace(output.resolve(), whole)
     else:
-        output.write_text(text if text.endswith("\n") else f"{text}\n", encoding="utf-8")
+        output.write_text(whole, encoding="utf-8")
+
+
+def _is_replaceable(path: Path) -> bool:
+    """Whether another file may take its place: not that of /dev/stdout, nor of one that is not to be written."""
+    known = not path.exists() or (path.is_file() and os.access(path, os.W_OK))
+    return known and os.access(path.resolve().parent, os.W_OK)
+
+
+def _replace(path: Path, text: str) -> None:
+    """At once: a DAG parse that reads a catalog meanwhile finds the old one or the new one, never half of one."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        scratch.write_text(text, encoding="utf-8")
+        if path.exists():
+            shutil.copymode(path, scratch)
+        try:
+            scratch.replace(path)
+        except OSError:  # a file that is mounted by itself (EBUSY)
+            path.write_text(text, encoding="utf-8")
+    finally:
+        scratch.unlink(missing_ok=True)

@@ -69,6 +69,11 @@ def of_the_parse(task_id: Any, source: Any, target: Any, catalog: Any) -> Iterat
         yield Fault(f"source and target are the same connection, {source!r}", "target_conn_id", advice)
     if not isinstance(catalog, str | PathLike | None):
         yield Fault(f"{catalog!r} is no path", "catalog", "Name the schema's file.")
+    elif str(catalog).strip() in ("", "."):
+        yield Fault(f"{str(catalog)!r} names no file", "catalog", "Name the schema's file, or leave the argument out.")
+    elif "://" in str(catalog):
+        advice = "Name a file beside the DAG file, or an absolute path: every parse reads it."
+        yield Fault(f"{str(catalog)!r} is a URL", "catalog", advice)
 
 
 def clauses(filters: Any, faults: list[Fault]) -> Any:

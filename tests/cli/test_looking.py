@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,40 @@ def catalog(cli: Cli, shop_source: str, tmp_path: Path) -> Path:
 
 def test_reflect_to_stdout(cli: Cli, shop_source: str, catalog: Path) -> None:
     assert cli("reflect", "--source", shop_source, "--schema", "public").out == catalog.read_text()
+
+
+def test_a_catalog_is_replaced_at_once(cli: Cli, shop_source: str, catalog: Path, tmp_path: Path) -> None:
+    """A DAG may be parsed meanwhile. What else is at the file's place stays what it is."""
+    made, link, inode = catalog.read_text(), tmp_path / "link.json", catalog.stat().st_ino
+    assert catalog.stat().st_mode & 0o777 == 0o666 & ~_umask()
+    catalog.chmod(0o640)
+    link.symlink_to(catalog)
+    catalog.write_text("the old one")
+    with catalog.open() as parsed:
+        assert cli("reflect", "--source", shop_source, "-o", link).code == 0
+        assert parsed.read() == "the old one"
+    assert (link.is_symlink(), catalog.read_text(), catalog.stat().st_mode & 0o777) == (True, made, 0o640)
+    assert catalog.stat().st_ino != inode
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link.json", catalog.name]
+
+
+def test_an_output_that_is_no_file(cli: Cli, tmp_path: Path) -> None:
+    """A pipe, as /dev/stdout may be one."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit(pipe.read_text)
+        assert cli("schema", "-o", pipe).code == 0
+        assert read.result() == cli("schema").out
+    assert cli("schema", "-o", tmp_path / "nowhere" / "schema.json").err.startswith(
+        f"error: {tmp_path}/nowhere/schema.js"
+    )
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def test_plan_from_a_catalog_alone(cli: Cli, catalog: Path) -> None:
