@@ -18,7 +18,8 @@ class Fault:
     """One thing that is wrong: what, where (table, clause, foreign key, connection) and what to do.
 
     Attributes:
-        clause: the user's SQL that the fault is in, where it is in one.
+        clause: the user's SQL that the fault is in, where it is in one. Quoted when the fault is shown and not before:
+            until then, whoever knows secrets in it can mask them.
         position: the character of the clause that the server stopped at, from 1; 0 where it does not say.
     """
 
@@ -29,8 +30,11 @@ class Fault:
     position: int = 0
 
     def __str__(self) -> str:
-        """Render as `where: what. do`."""
+        """Render as `where: what in filter 'clause', character 7. do`."""
         text = f"{self.where}: {self.what}" if self.where else self.what
+        if self.clause:
+            place = f", character {self.position}" if self.position else ""
+            text = f"{text} in filter {self.clause!r}{place}"
         return f"{text.rstrip('.')}. {self.do}" if self.do else text
 
 

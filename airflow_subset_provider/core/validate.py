@@ -81,4 +81,4 @@ def _count(schema: Schema, source: Source, table: TableName, clause: str, where:
         if error.retryable:
             raise
         cause = error.faults[0]
-        return [Fault(f"{cause.what} in filter {clause!r}, when it is run", where, cause.do, clause)]
+        return [Fault(f"{cause.what}, when it is run,", where, cause.do, clause)]

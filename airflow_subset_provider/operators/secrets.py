@@ -3,20 +3,29 @@
 Airflow masks what the process has looked up itself: its logs and its rendered fields, but no XCom. So a clause that
 holds a secret is told to nobody by `prepare`: each task renders it for itself, which is how Airflow comes to know there
 what to mask. Whatever is handed on (XComs, the report, lineage) goes through `masked`.
+
+Only the text itself is recognised: a secret that is escaped, as `repr` does, or cut short is none to Airflow any more.
+So what is to be quoted is masked first.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from airflow_subset_provider.compat import redact
+from airflow_subset_provider.core.errors import Fault, SubsetError
 from airflow_subset_provider.core.plan import Plan
 
 if TYPE_CHECKING:
     from airflow_subset_provider.core.report import Report
+
+# From the first quotation mark in a server's words, in whatever language, to the last: what is quoted may hold some.
+_MARK = r"""["'`\u00ab\u00bb\u2018-\u201f\u300c\u300d]"""
+_QUOTED = re.compile(f"{_MARK}.*{_MARK}", re.DOTALL)
 
 
 def masked(text: str) -> str:
@@ -41,6 +50,20 @@ def marks(filters: Mapping[str, str | None], templates: Mapping[str, str]) -> di
     """
     untold = (table for table, clause in filters.items() if clause is None)
     return {table: hashlib.sha256(templates[table].encode()).hexdigest()[:4] for table in untold}
+
+
+def masked_error(error: SubsetError) -> SubsetError:
+    """The error, to be raised where Airflow logs it, stores it and hands it to callbacks."""
+    return type(error)(map(_masked_fault, error.faults))
+
+
+def _masked_fault(fault: Fault) -> Fault:
+    """Of a clause with a secret, a server may quote any piece: nothing that it quotes is shown, nor a place in it."""
+    clause = masked(fault.clause)
+    shown = replace(fault, what=masked(fault.what), where=masked(fault.where), do=masked(fault.do))
+    if clause == fault.clause:
+        return shown
+    return replace(shown, what=masked(_QUOTED.sub("***", fault.what)), clause=clause, position=0)
 
 
 def masked_report(report: Report) -> Report:

@@ -63,9 +63,10 @@ def _as_airflow_wants(*, hopeless: tuple[type[SubsetError], ...] = ()) -> Iterat
     try:
         yield
     except SubsetError as error:
+        shown = secrets.masked_error(error)
         if error.retryable and not isinstance(error, hopeless):
-            raise
-        raise AirflowFailException(secrets.masked(str(error))) from None
+            raise shown from None
+        raise AirflowFailException(str(shown)) from None
 
 
 class Step(BaseOperator):
@@ -146,7 +147,7 @@ class Step(BaseOperator):
             try:
                 return self.step(self._run, context)
             except SnapshotError as error:
-                raise AirflowFailException(f"{error} {agreement.advice(self.job)}") from None
+                raise AirflowFailException(f"{secrets.masked_error(error)} {agreement.advice(self.job)}") from None
             except LockedError as error:
                 if not self._prepared_again(context):
                     raise

@@ -268,6 +268,20 @@ def _execute(server: MySqlFamilyEndpoint, name: str, statement: str) -> None:
         connection.query(statement)
 
 
+def test_no_piece_of_a_secret_is_in_what_is_said_of_a_clause_that_is_refused(
+    shop: Shop, dag_file: Write, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A syntax error quotes the clause from where the server stopped, and not to its end."""
+    monkeypatch.setenv("AIRFLOW_VAR_API_SECRET", r"Ses\'ame-4711-and-what-makes-it-longer-than-a-server-quotes")
+    clauses = ("name = = '{{ var.value.api_secret }}'", "nmae = '{{ var.value.api_secret }}'")
+    for clause in clauses:
+        assert dag_file(SLOW.format(clause, "")).run().of_state("failed") == {"copy.prepare"}
+    printed = "".join(capfd.readouterr())
+    assert "syntax error near *** in filter \"name = = '***'\"" in printed
+    assert "Unknown column ***" in printed
+    assert "ame-4711" not in printed
+
+
 # -- interruptions
 
 SLOW = """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +51,54 @@ def test_it_is_in_no_xcom_and_in_no_report(shop: Shop, dag_file: Write, tmp_path
     assert "no row answers its filter, page = '***'" in repr(told)
     for secret in (SECRET, shop[0].server.password):
         assert secret not in repr(told) + page + "".join(files.values())
+
+
+# What `repr` escapes, which is how a fault quotes a clause; and what ends a string, so that a server quotes a piece.
+ODD = (r"Ses\ame-4711-open", "O'Br\"ien-4711-open", "Sesame\n4711-open", "Sésame-'4711'\t-open")
+REFUSED = """
+SubsetOperator(
+    task_id="copy", source_conn_id="source", target_conn_id="target", create_schema=True, others="referenced",
+    on_failure_callback=lambda context: print("HEARD", context["exception"], repr(context["exception"])),
+    filters={{"customer": "{} = '{{{{ var.value.api_secret }}}}'", "visit": "id = = '{{{{ var.value.api_secret }}}}'"}},
+)
+"""
+
+
+def shows(text: str, secret: str) -> set[str]:
+    """The pieces of the secret, as it is or escaped, that the text shows."""
+    forms = {secret, repr(secret)[1:-1], json.dumps(secret)[1:-1]}
+    return {piece for piece in (*forms, *re.findall(r"[\w-]{4,}", secret)) if piece in text}
+
+
+@pytest.mark.parametrize("secret", ODD)
+def test_it_is_not_in_what_is_said_of_a_clause_that_is_refused(
+    secret: str, shop: Shop, dag_file: Write, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_API_SECRET", secret)
+    outcome = dag_file(REFUSED.format("nmae")).run()
+    assert outcome.of_state("failed") == {"copy.prepare"}
+    printed = "".join(capfd.readouterr())
+    assert "HEARD" in printed
+    assert "in filter" in printed
+    assert "nmae = '***'" in printed
+    assert "syntax error at or near ***" in printed
+    assert shows(printed, secret) == set()
+
+
+@pytest.mark.parametrize("secret", ODD)
+def test_it_is_not_in_what_is_rendered(
+    secret: str, shop: Shop, dag_file: Write, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The SQL is formatted, a long field cut, and a filter that no row answers is quoted by the report."""
+    monkeypatch.setenv("AIRFLOW_VAR_API_SECRET", secret.replace("'", ""))
+    monkeypatch.setenv("AIRFLOW__CORE__MAX_TEMPLATED_FIELD_LENGTH", "120")
+    outcome = dag_file(REFUSED.format("name").replace("id = =", "page =")).run()
+    assert outcome.state == "success"
+    printed = "".join(capfd.readouterr())
+    fields = [outcome.rendered(task) for task in ("copy.prepare", "copy.tables.visit", "copy.tables.customer")]
+    assert "page = '***'" in printed
+    assert "page = '***'" in outcome.xcom("copy.finish")["warnings"][-1]
+    assert shows(f"{printed} {fields} {outcome.xcom('copy.finish')}", secret.replace("'", "")) == set()
 
 
 @pytest.mark.long

@@ -75,8 +75,7 @@ def fault(complaints: list[Complaint], clause: str, where: str, ask: Callable[[s
     else:
         complaint = complaints[0]
         position, words = _culprit(complaint.error, clause, ask), words_of(complaint.error)
-    place = f", character {position}" if position else ""
-    return Fault(f"{words} in filter {clause!r}{place}", where, _advice(complaint.error), clause, position)
+    return Fault(words, where, _advice(complaint.error), clause, position)
 
 
 def remarks(warnings: Iterable[tuple[str, int, str]], clause: str) -> list[str]:

@@ -216,8 +216,7 @@ def _clause_fault(error: psycopg.Error, where: str, clause: str, before: int) ->
         position = max(1, min(position - before, len(clause) + 1))
     ends_early = position > len(clause) and isinstance(error, psycopg.errors.SyntaxError)
     words = "the clause ends too early" if ends_early else _words(error)
-    place = f", character {position}" if position else ""
-    return Fault(f"{words} in filter {clause!r}{place}", where, _advice(error), clause, position)
+    return Fault(words, where, _advice(error), clause, position)
 
 
 def _advice(error: psycopg.Error) -> str:
