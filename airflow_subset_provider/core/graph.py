@@ -17,6 +17,8 @@ from itertools import count
 
 from airflow_subset_provider.core.schema import ForeignKey, Schema, TableName
 
+NAMED = 3  # tables in a short title
+
 
 @dataclass(frozen=True)
 class Component:
@@ -41,6 +43,12 @@ class Component:
     def title(self) -> str:
         """Its tables' real names, for people."""
         return " + ".join(str(t) for t in self.tables)
+
+    @property
+    def short_title(self) -> str:
+        """The same for where room is short: a cycle may have hundreds of tables, a name 129 characters."""
+        more = len(self.tables) - NAMED
+        return f"{replace(self, tables=self.tables[:NAMED]).title} and {more} more" if more > 0 else self.title
 
 
 @dataclass(frozen=True)

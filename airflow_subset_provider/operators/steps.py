@@ -399,7 +399,7 @@ class ExtractOperator(Traced, WritingStep):
         return texts.numbers(run.plan, self.moved)
 
     def _fold_sql(self) -> None:
-        self.log.info("::group::SQL of %s", self.component.title)
+        self.log.info("::group::SQL of %s", self.component.short_title)
         for line in secrets.masked(self.sql).splitlines():  # an executor's own output is not masked by Airflow
             self.log.info("%s", line)
         self.log.info("::endgroup::")

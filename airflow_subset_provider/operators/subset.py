@@ -256,7 +256,7 @@ def _component_task(plan: Plan, component: Component, group: TaskGroup, what: st
         "task_id": component.id,
         "task_group": group,
         "dag": group.dag,
-        "task_display_name": what + component.title,
+        "task_display_name": what + component.short_title,  # Airflow has 2,000 characters for it
         "doc_md": texts.component_doc(plan, component),
         "trigger_rule": "all_success",
         "outlets": [],
@@ -269,7 +269,7 @@ def _in_parts(job: Job, component: Component, tables: TaskGroup) -> TaskGroup:
         "group_id": component.id,
         "parent_group": tables,
         "dag": tables.dag,
-        "group_display_name": component.title,
+        "group_display_name": component.short_title,
         "tooltip": f"In parts of about {job.chunk_rows:,} rows",
         "doc_md": texts.component_doc(job.plan, component),
     }

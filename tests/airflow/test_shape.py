@@ -18,6 +18,7 @@ from airflow_subset_provider.core.run import Endpoint, reflect
 from airflow_subset_provider.core.schema import Schema
 from sandbox.postgresql import PostgresEndpoint
 from tests.airflow.conftest import Database, serialization
+from tests.core.build import made
 from tests.databases import Dump, Library, dump_params, dumps
 
 
@@ -31,6 +32,26 @@ def _edges(dag: Any, group: str) -> set[tuple[str, str]]:
     inside = [t for t in dag.tasks if t.task_id.startswith(f"{group}.")]
     names = {t.task_id: t.task_id.removeprefix(f"{group}.") for t in inside}
     return {(names[t.task_id], names[d]) for t in inside for d in t.downstream_task_ids if d in names}
+
+
+def test_a_large_cycle_fits_into_airflows_tables(tmp_path: Path) -> None:
+    """SQLite, which is Airflow's database here, takes any length; Postgres does not, and fails when a run is made."""
+    from airflow.models.taskinstance import TaskInstance
+
+    names = [f"{'n' * 60}{number:03}" for number in range(70)]
+    lines = {name: f"id, next? -> {other}" for name, other in zip(names, [*names[1:], names[0]], strict=True)}
+    catalog = tmp_path / "catalog.json"
+    catalog.write_text(made(lines).to_json())
+    with DAG("d", schedule=None) as dag:
+        _operator(catalog=catalog, filters={names[0]: "id = 1"})
+    columns = TaskInstance.__table__.columns
+    for task in dag.tasks:
+        assert len(task.task_display_name) < 500 < columns["task_display_name"].type.length
+        assert len(task.task_id) <= columns["task_id"].type.length
+    (cycle,) = (task for task in dag.tasks if task.task_id.startswith("copy.tables."))
+    assert cycle.task_display_name == f"public.{' + public.'.join(names[:3])} and 67 more"
+    assert cycle.doc_md is not None
+    assert all(name in cycle.doc_md for name in names)
 
 
 @pytest.fixture
@@ -170,9 +191,12 @@ def _condensation(schema: Schema) -> tuple[set[str], set[tuple[str, str]]]:
     graph.add_nodes_from(str(t.name) for t in schema.tables)
     graph.add_edges_from((str(k.parent), str(k.child)) for k in schema.foreign_keys if k.parent in schema)
     below = {table: nx.descendants(graph, table) | {table} for table in graph}
+    members = {
+        t: sorted((u for u in below[t] if t in below[u]), key=lambda name: tuple(name.split(".", 1))) for t in graph
+    }
     title = {
-        t: " + ".join(sorted((u for u in below[t] if t in below[u]), key=lambda name: tuple(name.split(".", 1))))
-        for t in graph
+        t: " + ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+        for t, found in members.items()
     }
     return set(title.values()), {(title[a], title[b]) for a, b in graph.edges if title[a] != title[b]}
 

@@ -36,6 +36,15 @@ def test_the_order_does_not_hang_on_the_order_of_reflection() -> None:
     assert [c.id for c in condensed(there).components] == [c.id for c in condensed(back).components]
 
 
+def test_the_title_of_a_large_cycle_is_short() -> None:
+    names = [f"{'n' * 60}{n:03}" for n in range(70)]
+    (cycle,) = condensed(
+        made({a: f"id, next -> {b}" for a, b in zip(names, [*names[1:], names[0]], strict=True)})
+    ).components
+    assert cycle.short_title == f"public.{names[0]} + public.{names[1]} + public.{names[2]} and 67 more"
+    assert all(name in cycle.title for name in names)
+
+
 def test_a_self_reference_is_a_cycle_without_an_edge() -> None:
     found = condensed(make(t="id, up? -> t, other? -> t"))
     (component,) = found.components
@@ -51,7 +60,7 @@ def test_a_cycle_is_one_component_with_all_its_keys() -> None:
     found = condensed(schema)
     assert [c.id for c in found.components] == ["top", "a_and_2_more", "below"]
     cycle = found.components[1]
-    assert cycle.title == "public.a + public.b + public.c"
+    assert cycle.title == cycle.short_title == "public.a + public.b + public.c"
     assert {k.name for k in cycle.inside} == {"a_b", "b_c", "c_a", "c_self"}
     assert found.edges == {("top", "a_and_2_more"), ("a_and_2_more", "below")}
     assert found.component_of[name("b")] is cycle
