@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import logging
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from airflow.sdk import ObjectStoragePath
 
 from airflow_subset_provider.core.errors import Fault, RequestError
 from airflow_subset_provider.core.plan import Plan
+from airflow_subset_provider.operators.secrets import masked
 
 if TYPE_CHECKING:
     from airflow_subset_provider.core.report import Report
@@ -40,10 +41,18 @@ def check(place: str) -> None:
 
     if not place:
         return
-    if "://" not in place and not Path(place).is_absolute():
-        advice = "Use an absolute path, or the URL of an object store: each task has a working directory of its own."
-        raise RequestError(Fault("is a relative path", f"report {place!r}", advice))
-    report_page.files(_path(place))
+    try:
+        if "://" not in place and not Path(place).is_absolute():
+            advice = (
+                "Use an absolute path, or the URL of an object store: each task has a working directory of its own."
+            )
+            raise RequestError(Fault("is a relative path", f"report {place!r}", advice))
+        report_page.files(_path(place))
+    except RequestError as error:
+        if (shown := masked(place)) == place:
+            raise
+        # Whoever complains of a place quotes it in a way of their own, in which Airflow would not know the secret.
+        raise RequestError(Fault("cannot be used", f"report {shown!r}", error.faults[0].do)) from None
 
 
 def _path(place: str) -> ObjectStoragePath:
@@ -56,27 +65,48 @@ def _path(place: str) -> ObjectStoragePath:
     return path
 
 
-def leave(report: Report, plan: Plan, place: str, ti: Any, log: logging.Logger) -> None:
-    """Write the report's files, if a place was named, and leave the page for Airflow to show."""
+def leave(report: Report, plan: Plan, place: Callable[[], str], ti: Any, log: logging.Logger) -> None:
+    """Write the report's files, if a place was named, and leave the page for Airflow to show.
+
+    Args:
+        place: where to, or "": it may be a template that is rendered only now.
+    """
     from airflow_subset_provider.core import report_page
 
     with _no_reason_to_fail("written", log):
         ti.xcom_push(PAGE, packed(report_page.html(report, plan)))
-    if place:
-        with _no_reason_to_fail(f"written to {place}", log):
-            path = _path(place)
-            written = [str(file) for file in report_page.write(report, plan, path, path.protocol not in BUCKETS)]
-            ti.xcom_push(FILES, written)
-            log.info("Report: %s", ", ".join(written))
+    with _no_reason_to_fail("written to its place", log):
+        if named := place():
+            _write(report, plan, named, ti, log)
+
+
+def _write(report: Report, plan: Plan, place: str, ti: Any, log: logging.Logger) -> None:
+    from airflow_subset_provider.core import report_page
+
+    shown = masked(place)
+    with _no_reason_to_fail(f"written to {shown}", log, secret=shown != place):
+        path = _path(place)
+        files = report_page.write(report, plan, path, path.protocol not in BUCKETS)
+        written = [str(file) for file in files]
+        if shown != place:
+            written = [shown if file == path else f"{shown.rstrip('/')}/{file.name}" for file in files]
+        ti.xcom_push(FILES, written)
+        log.info("Report: %s", ", ".join(written))
 
 
 @contextmanager
-def _no_reason_to_fail(what: str, log: logging.Logger) -> Iterator[None]:
+def _no_reason_to_fail(what: str, log: logging.Logger, *, secret: bool = False) -> Iterator[None]:
+    """Go on after any error.
+
+    Args:
+        secret: it may quote a secret, in a way of its own in which Airflow would not know it.
+    """
     try:
         yield
     except Exception as error:
-        log.warning("The copy is proven, but its report could not be %s: %s", what, error)
-        log.debug("The report", exc_info=True)
+        words = type(error).__name__ if secret else masked(str(error))
+        log.warning("The copy is proven, but its report could not be %s: %s", what, words)
+        log.debug("The report", exc_info=not secret)
 
 
 def packed(page: str) -> str:

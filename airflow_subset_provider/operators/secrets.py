@@ -38,9 +38,14 @@ def masked_filters(filters: Mapping[str, str]) -> dict[str, str]:
     return {table: masked(clause) for table, clause in filters.items()}
 
 
+def told_text(text: str) -> str | None:
+    """The text, to be handed on; None where it holds a secret."""
+    return text if masked(text) == text else None
+
+
 def told(filters: Mapping[str, str]) -> dict[str, str | None]:
     """The filters, to be handed on; None for a clause that holds a secret."""
-    return {table: clause if masked(clause) == clause else None for table, clause in filters.items()}
+    return {table: told_text(clause) for table, clause in filters.items()}
 
 
 def marks(filters: Mapping[str, str | None], templates: Mapping[str, str]) -> dict[str, str]:

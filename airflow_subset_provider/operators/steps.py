@@ -122,6 +122,12 @@ class Step(BaseOperator):
         found = self.render_template(templates, context, environment)
         return {table: str(clause) for table, clause in found.items()}
 
+    def place_of_report(self, context: Context, jinja_env: jinja2.Environment | None = None) -> str:
+        """Where the report goes; "" for nowhere."""
+        if not self.job.report:  # with native rendering, nothing would become None
+            return ""
+        return str(self.render_template(self.job.report, context, jinja_env or self.get_template_env()))
+
     def _pull(self, context: Context) -> Mapping[str, Any] | None:
         found: Mapping[str, Any] | None = context["ti"].xcom_pull(task_ids=self.job.task_id("prepare"), key=PREPARED)
         return found
@@ -317,8 +323,7 @@ class PrepareOperator(Step):
     def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
         """The filters, and where the report goes; `finish` takes both from here."""
         super().render_template_fields(context, jinja_env)
-        if self.job.report:  # with native rendering, nothing would become None
-            self.report = str(self.render_template(self.job.report, context, jinja_env or self.get_template_env()))
+        self.report = self.place_of_report(context, jinja_env)
 
     def _pulled(self, context: Context) -> None:
         """Of an earlier try perhaps: `prepare` renders afresh."""
@@ -348,7 +353,7 @@ class PrepareOperator(Step):
                 "started": started,
                 "drift": found.drifted,
                 "warnings": [secrets.masked(warning) for warning in found.warnings],
-                "report": self.report,
+                "report": secrets.told_text(self.report),
                 FILTERS: told,
                 "marks": secrets.marks(told, self.job.plan.spec.filters),
             },
@@ -451,11 +456,16 @@ class FinishOperator(WritingStep):
         for warning in report.warnings:
             self.log.warning("%s", warning)
         shown = secrets.masked_plan(run.plan)
-        reporting.leave(report, shown, prepared.get("report", ""), context["ti"], log_of(self))
+        reporting.leave(report, shown, partial(self._place, context), context["ti"], log_of(self))
         self.reported = True
         announce(context["outlet_events"], self.job, report, log_of(self))
         shape: dict[str, Any] = json.loads(report.to_json())  # lists where the dataclass has tuples
         return shape
+
+    def _place(self, context: Context) -> str:
+        """As `prepare` says; where that holds a secret, rendered here, by the template that the DAG file has now."""
+        told: str | None = self._prepared(context).get("report", "")
+        return self.place_of_report(context) if told is None else told
 
 
 class ReleaseOperator(Step):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_subset_provider.operators.reporting import PAGE, unpacked
+from airflow_subset_provider.operators.reporting import FILES, PAGE, unpacked
 from tests.airflow.conftest import HEADER, DagFile, Database
 from tests.airflow.server import airflow
 
@@ -99,6 +99,49 @@ def test_it_is_not_in_what_is_rendered(
     assert "page = '***'" in printed
     assert "page = '***'" in outcome.xcom("copy.finish")["warnings"][-1]
     assert shows(f"{printed} {fields} {outcome.xcom('copy.finish')}", secret.replace("'", "")) == set()
+
+
+@pytest.mark.parametrize("secret", ["Sesame-4711-open", r"Ses\ame 4711-open"])
+@pytest.mark.parametrize("file", ["", "/{{ var.value.api_secret }}.md"])
+def test_it_is_not_in_what_is_said_of_the_reports_place(
+    secret: str,
+    file: str,
+    shop: Shop,
+    dag_file: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_API_SECRET", secret)
+    dag = dag_file(COPY.format(report=f"{tmp_path}/{{{{ var.value.api_secret }}}}{file}"))
+    outcome = dag.run()
+    assert outcome.state == "success"
+    written = {path.name for path in (tmp_path / secret).iterdir()}
+    assert written == ({f"{secret}.md"} if file else {"report.html", "report.json", "report.md"})
+    shown = set(outcome.xcom("copy.finish", FILES))
+    assert shown == {f"{tmp_path}/***/{name.replace(secret, '***')}" for name in written}
+    told = [outcome.xcom(task, key) for task in outcome.tasks for key in ("return_value", "prepared", FILES)]
+    assert shows(repr([told, outcome.rendered("copy.prepare")]), secret) == set()
+    for path in (tmp_path / secret).iterdir():
+        path.unlink()
+    (tmp_path / secret).rmdir()
+    (tmp_path / secret).write_text("in the way")
+    assert dag.run().state == "success"
+    printed = "".join(capfd.readouterr())
+    assert f"Report: {tmp_path}/***" in printed
+    assert f"The copy is proven, but its report could not be written to {tmp_path}/***" in printed
+    assert shows(printed, secret) == set()
+
+
+@pytest.mark.parametrize("place", ["{{ var.value.api_secret }}/x", "/tmp/x.{{ var.value.api_secret }}"])
+def test_it_is_not_in_what_is_said_of_a_place_that_is_none(
+    place: str, shop: Shop, dag_file: Write, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_API_SECRET", "sesam")
+    assert dag_file(COPY.format(report=place)).run().of_state("failed") == {"copy.prepare"}
+    printed = "".join(capfd.readouterr())
+    assert f"report '{place.replace('{{ var.value.api_secret }}', '***')}': cannot be used" in printed
+    assert "sesam" not in printed
 
 
 @pytest.mark.long
