@@ -70,20 +70,51 @@ def endpoint(conn_id: str) -> Endpoint:
     return _KINDS[found.conn_type](conn_id, found)
 
 
-def address(conn_id: str, copied: Sequence[str] = ()) -> Address:
+def address(conn_id: str, copied: Sequence[str] = ()) -> Address | None:
     """Where a connection of a supported type leads; nothing is opened.
 
     Args:
         copied: the schemas whose copy it holds, if it is a target: only one, on MySQL, goes into the connection's own
             database, whatever its name.
+
+    Returns:
+        None where that shows only once it is opened: of several hosts, any may answer.
     """
     found = _connection(conn_id)
-    kind, port = ("mysql", 3306) if found.conn_type == "mysql" else ("postgres", 5432)
-    host = (found.host or "").split(",")[0]
-    if not host or "/" in host:  # none, or a directory in its place: the driver takes a socket of this machine
+    if found.conn_type == "mysql":
+        guest = copied[0] if len(copied) == 1 and found.schema else ""
+        return _address("mysql", found.host or "", str(found.port or 3306), found.schema or "", guest)
+    return _postgres_address(found)
+
+
+def _address(kind: str, host: str, port: str, database: str, guest: str = "") -> Address | None:
+    if not host or host.startswith(("/", "@")):  # none, or a file: the driver takes a socket of this machine
         host = "localhost"
-    guest = copied[0] if len(copied) == 1 and found.schema else ""
-    return Address(kind, f"[{host}]" if ":" in host else host, found.port or port, found.schema or "", guest)
+    if not port.isdecimal() or "," in host:
+        return None
+    try:
+        ascii_host = host if host.isascii() else host.encode("idna").decode()
+    except UnicodeError:  # such a name is in no DNS
+        return None
+    return Address(kind, f"[{ascii_host}]" if ":" in ascii_host else ascii_host, int(port), database, guest)
+
+
+def _postgres_address(found: Any) -> Address | None:
+    """What the hook would have libpq connect to: extras win, then the environment, and last the user's name.
+
+    An empty text is a value to libpq: it asks no environment then (PostgreSQL manual, 32.1.2 and 32.15).
+    """
+    from psycopg import pq
+
+    fields = {"host": found.host, "port": found.port, "dbname": found.schema, "user": found.login}
+    given = {k: str(v) for k, v in (fields | found.extra_dejson).items() if v is not None}
+    if "service" in given or "conninfo" in given:
+        return None  # a file's matter, or one of another syntax
+    known = {option.keyword.decode(): option.val.decode() for option in pq.Conninfo.get_defaults() if option.val}
+    known |= {k: given[k] for k in ("host", "hostaddr", "port", "dbname", "user") if k in given}
+    database = known.get("dbname") or known.get("user", "")
+    host = known.get("host") or known.get("hostaddr", "")
+    return _address("postgres", host, known["port"] or "5432", database) if database else None
 
 
 def _connection(conn_id: str) -> Any:

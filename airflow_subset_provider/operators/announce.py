@@ -49,6 +49,9 @@ def announce(events: Any, job: Job, report: Report, log: logging.Logger) -> None
         return
     tables = events[tables_alias(job.target_conn_id)]
     address = connections.address(job.target_conn_id, job.plan.schema.schemas)
+    if address is None:
+        log.warning("Where %r leads shows only when it is opened: the copy's asset stands for all", job.target_conn_id)
+        return
     kept = {t.table: t.kept for t in report.tables}
     for table in job.plan.copied:
         tables.add(Asset(address.uri(table)), extra={**common, "rows": kept.get(str(table), 0)})

@@ -41,6 +41,8 @@ class Traced:
             return OperatorLineage()
         source = address(self.job.source_conn_id)
         target = address(self.job.target_conn_id, self.job.plan.schema.schemas)
+        if source is None or target is None:  # rather no dataset than one of a wrong name
+            return OperatorLineage()
         tables = [self.job.plan.schema[name] for name in self.moved]
         return OperatorLineage(
             inputs=[_read(source, table) for table in tables],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from inspect import signature
@@ -98,7 +99,9 @@ def followers(shop: Shop, airflow_home: Path) -> Iterator[str]:
     DagBundlesManager().sync_bundles_to_db()
     prefix = f"followers_{os.getpid()}_{shop[1].name}"
     path = airflow_home / "dags" / f"{prefix}.py"
-    uri = address("target").uri(TableName("public", "customer"))
+    place = address("target")
+    assert place is not None
+    uri = place.uri(TableName("public", "customer"))
     path.write_text(FOLLOWERS.format(prefix=prefix, uri=uri))
     named = "bundle_name" in signature(DagBag).parameters  # not in Airflow 3.1
     bundle = {"bundle_name": "dags-folder"} if named else {}
@@ -127,14 +130,69 @@ def test_dags_scheduled_on_it_are_queued(followers: str, dag_file: Write) -> Non
     [
         ("postgres://me:secret@db.example.com/shop", "postgres://db.example.com:5432/shop/s/t"),
         ("postgres://me:secret@[::1]:5433/shop", "postgres://[::1]:5433/shop/s/t"),
-        ("postgres://me:secret@a,b:5433/shop", "postgres://a:5433/shop/s/t"),
         ("postgres://%2Frun%2Fpostgresql/shop", "postgres://localhost:5432/shop/s/t"),
         ("mysql://me:secret@db.example.com/shop", "mysql://db.example.com:3306/s/t"),
     ],
 )
 def test_the_uris_of_tables(url: str, uri: str, monkeypatch: pytest.MonkeyPatch, airflow_home: Path) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_SOMEWHERE", url)
-    assert address("somewhere").uri(TableName("s", "t")) == uri == Asset(uri).uri
+    found = address("somewhere")
+    assert found is not None
+    assert found.uri(TableName("s", "t")) == uri == Asset(uri).uri
+
+
+# Fields of a connection, libpq's environment, and the URI; None where that cannot be known.
+LIBPQ = [
+    ({}, {}, "h:5432/me"),
+    ({}, {"PGDATABASE": "shop", "PGPORT": "5433"}, "h:5433/shop"),
+    ({"schema": ""}, {"PGDATABASE": "shop"}, "h:5432/me"),
+    ({"login": None}, {"PGUSER": "you"}, "h:5432/you"),
+    ({"schema": "shop", "extra": {"dbname": "other", "host": "i", "port": 5433}}, {}, "i:5433/other"),
+    ({"schema": "shop", "host": None}, {"PGHOST": "i"}, "i:5432/shop"),
+    ({"schema": "shop", "host": None, "extra": {"hostaddr": "10.0.0.1"}}, {}, "10.0.0.1:5432/shop"),
+    ({"schema": "shop", "host": "münchen.example"}, {}, "xn--mnchen-3ya.example:5432/shop"),
+    ({"schema": "shop", "host": "a,b"}, {}, None),
+    ({"schema": "shop", "extra": {"port": "1,2"}}, {}, None),
+    ({"schema": "shop", "extra": {"service": "s"}}, {}, None),
+    ({"schema": "shop", "host": "ö" * 64}, {}, None),
+]
+
+
+@pytest.mark.parametrize(("fields", "environment", "place"), LIBPQ)
+def test_the_uris_of_tables_as_libpq_connects(
+    fields: dict[str, object],
+    environment: dict[str, str],
+    place: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    airflow_home: Path,
+) -> None:
+    for name in ("PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGHOSTADDR", "PGSERVICE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    shape = {"conn_type": "postgres", "host": "h", "login": "me"} | fields
+    monkeypatch.setenv("AIRFLOW_CONN_SOMEWHERE", json.dumps(shape))
+    found = address("somewhere")
+    assert (found and found.uri(TableName("s", "t"))) == (place and f"postgres://{place}/s/t")
+
+
+@pytest.mark.parametrize("hosts", [1, 2])
+def test_a_copy_whose_connection_names_no_database(
+    hosts: int, shop: Shop, dag_file: Write, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The environment does; of two hosts, nobody knows which one has answered."""
+    target = shop[1]
+    params = target.server.params(target.name)
+    fields = {"conn_type": "postgres", "login": params["user"], "password": params["password"], "port": params["port"]}
+    shape = fields | {"host": ",".join([str(params["host"])] * hosts)}
+    monkeypatch.setenv("PGDATABASE", target.name)
+    monkeypatch.setenv("AIRFLOW_CONN_TARGET", json.dumps(shape))
+    outcome = dag_file(COPY).run()
+    assert outcome.state == "success"
+    place = f"postgres://{params['host']}:{params['port']}/{target.name}"
+    tables = {f"{place}/public/{name}" for name in target.counts()} if hosts == 1 else set()
+    assert {e.uri for e in events_of(outcome)} == {"x-subset://target", *tables}
+    assert ("stands for all" in capfd.readouterr().out) == (hosts > 1)
 
 
 @pytest.mark.parametrize(
@@ -145,10 +203,14 @@ def test_a_copy_in_a_mysql_database_of_another_name(
 ) -> None:
     """Several keep their names; a source is no copy."""
     monkeypatch.setenv("AIRFLOW_CONN_SOMEWHERE", "mysql://db.example.com/staging")
-    assert address("somewhere", copied).path(TableName("shop", "t")) == path
+    found = address("somewhere", copied)
+    assert found is not None
+    assert found.path(TableName("shop", "t")) == path
 
 
 def test_names_that_are_no_uri_are_escaped(monkeypatch: pytest.MonkeyPatch, airflow_home: Path) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_SOMEWHERE", "postgres://db/shop")
-    uri = address("somewhere").uri(TableName("odd/name", "täble ?"))
+    found = address("somewhere")
+    assert found is not None
+    uri = found.uri(TableName("odd/name", "täble ?"))
     assert uri == Asset(uri).uri == "postgres://db:5432/shop/odd%2Fname/t%C3%A4ble%20%3F"

@@ -49,6 +49,8 @@ def _run(dag: DagFile, tmp_path: Path) -> dict[str, dict[str, Any]]:
 def test_tables_and_columns(shop: Shop, dag_file: Write, tmp_path: Path) -> None:
     events = _run(dag_file(COPY), tmp_path)
     source, target = address("source"), address("target")
+    assert source is not None
+    assert target is not None
     order = events["copy.tables.Order"]
     ((read,), (written,)) = order["inputs"], order["outputs"]
     assert (read["namespace"], read["name"]) == (source.server, f"{source.database}.public.Order")
