@@ -7,6 +7,8 @@ of the rest of this package.
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from airflow.sdk import Asset, AssetAlias
 
 __all__ = ["copy_asset", "tables_alias"]
@@ -19,9 +21,15 @@ def copy_asset(target_conn_id: str) -> Asset:
 
     `schedule=copy_asset("shop_staging")` starts a DAG then.
     """
-    return Asset(name=f"{GROUP}/{target_conn_id}", uri=f"x-{GROUP}://{target_conn_id}", group=GROUP)
+    name = _ascii(target_conn_id)
+    return Asset(name=f"{GROUP}/{name}", uri=f"x-{GROUP}://{name}", group=GROUP)
 
 
 def tables_alias(target_conn_id: str) -> AssetAlias:
     """All tables of that copy; each becomes an asset by its usual URI (`postgres://host:port/db/schema/table`)."""
-    return AssetAlias(name=f"{GROUP}/{target_conn_id}/tables", group=GROUP)
+    return AssetAlias(name=f"{GROUP}/{_ascii(target_conn_id)}/tables", group=GROUP)
+
+
+def _ascii(conn_id: str) -> str:
+    """The id with `%XX` for what Airflow takes in no name of an asset."""
+    return "".join(c if c.isascii() else quote(c) for c in conn_id)

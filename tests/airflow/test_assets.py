@@ -57,6 +57,17 @@ def test_a_proven_copy_is_announced_with_its_tables(shop: Shop, dag_file: Write)
     }
 
 
+def test_a_connection_id_with_letters_that_no_uri_has(
+    shop: Shop, dag_file: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_GRÖSSE", shop[1].url)
+    outcome = dag_file(COPY.replace('"target"', '"grösse"')).run()
+    assert outcome.state == "success"
+    events = {e.uri: e.name for e in events_of(outcome)}
+    assert events["x-subset://gr%C3%B6sse"] == copy_asset("grösse").name == "subset/gr%C3%B6sse"
+    assert len(events) == 1 + len(shop[1].counts())
+
+
 def test_of_a_large_copy_the_tables_are_not_announced(
     shop: Shop, dag_file: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
