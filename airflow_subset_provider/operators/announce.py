@@ -15,7 +15,9 @@ from airflow.sdk import Asset, AssetAlias
 from airflow_subset_provider import connections
 from airflow_subset_provider.assets import copy_asset, tables_alias
 from airflow_subset_provider.compat import conf
+from airflow_subset_provider.core.schema import TableName
 from airflow_subset_provider.operators.job import Job
+from airflow_subset_provider.operators.secrets import masked
 
 if TYPE_CHECKING:
     from airflow_subset_provider.core.report import Report
@@ -43,15 +45,26 @@ def announce(events: Any, job: Job, report: Report, log: logging.Logger) -> None
         "dangling": report.dangling,
         "fingerprint": report.fingerprint,
     }
-    most = conf.getint("subset", "table_assets", fallback=DEFAULT_MOST)
-    if len(job.plan.copied) > most:
-        log.info("%d tables: more than [subset] table_assets, so the copy's asset stands for all", len(job.plan.copied))
-        return
     tables = events[tables_alias(job.target_conn_id)]
-    address = connections.address(job.target_conn_id, job.plan.schema.schemas)
-    if address is None:
-        log.warning("Where %r leads shows only when it is opened: the copy's asset stands for all", job.target_conn_id)
-        return
     kept = {t.table: t.kept for t in report.tables}
-    for table in job.plan.copied:
-        tables.add(Asset(address.uri(table)), extra={**common, "rows": kept.get(str(table), 0)})
+    for name, asset in _tables(job, log).items():
+        tables.add(asset, extra={**common, "rows": kept.get(str(name), 0)})
+
+
+def _tables(job: Job, log: logging.Logger) -> dict[TableName, Asset]:
+    """The assets of the copied tables; none where the copy's own is to stand for them all. Fails for no reason."""
+    try:
+        most = conf.getint("subset", "table_assets", fallback=DEFAULT_MOST)
+        if len(job.plan.copied) > most:
+            log.info(
+                "%d tables: more than [subset] table_assets, so the copy's asset stands for all", len(job.plan.copied)
+            )
+            return {}
+        address = connections.address(job.target_conn_id, job.plan.schema.schemas)
+        if address is not None:
+            return {table: Asset(address.uri(table)) for table in job.plan.copied}
+        why = f"where {job.target_conn_id!r} leads shows only when it is opened"
+    except Exception as error:  # the copy is proven by now, and what Airflow takes in a URI is Airflow's to say
+        why = masked(f"the tables cannot be named: {type(error).__name__}: {error}")
+    log.warning("The copy's asset stands for all of its tables: %s", why)
+    return {}

@@ -207,6 +207,30 @@ def test_a_copy_whose_connection_names_no_database(
 
 
 @pytest.mark.parametrize(
+    ("extra", "most"), [({"host": "no[uri-{}", "hostaddr": "127.0.0.1"}, "100"), ({}, "many")], ids=["host", "setting"]
+)
+def test_a_proven_copy_whose_tables_cannot_be_named(
+    extra: dict[str, str],
+    most: str,
+    shop: Shop,
+    dag_file: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    params = shop[1].server.params(shop[1].name)
+    extra = {key: value.format(params["password"]) for key, value in extra.items()}
+    shape = {"conn_type": "postgres", "login": params["user"], "schema": params["dbname"], "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_TARGET", json.dumps(shape | {k: params[k] for k in ("host", "port", "password")}))
+    monkeypatch.setenv("AIRFLOW__SUBSET__TABLE_ASSETS", most)
+    outcome = dag_file(COPY).run()
+    assert outcome.state == "success"
+    assert [e.uri for e in events_of(outcome)] == ["x-subset://target"]
+    printed = capfd.readouterr().out
+    assert "The copy's asset stands for all of its tables" in printed
+    assert str(params["password"]) not in printed
+
+
+@pytest.mark.parametrize(
     ("copied", "path"), [(("shop",), ("staging", "t")), (("shop", "other"), ("shop", "t")), ((), ("shop", "t"))]
 )
 def test_a_copy_in_a_mysql_database_of_another_name(
