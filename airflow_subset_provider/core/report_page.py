@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from airflow_subset_provider.core import picture
 from airflow_subset_provider.core.errors import Fault, RequestError
+from airflow_subset_provider.core.markdown import cell, code, plain
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.preview import CyclePreview, cycles
 from airflow_subset_provider.core.report import Report, TableReport
@@ -153,16 +154,16 @@ def markdown(report: Report, plan: Plan) -> str:
     """For a pull request, a chat or a log."""
     share = f" of about {report.source_rows:,} ({_share(report)})" if report.source_rows else ""
     parts = [
-        f"# Subset of {_cell(report.source)} in {_cell(report.target)}",
+        f"# Subset of {plain(report.source)} in {plain(report.target)}",
         f"{report.kept:,} rows{share} in {report.seconds:.1f} s; {report.dangling} dangling references, "
         f"{sum(k.proof == 'validated' for k in report.keys)} of {len(report.keys)} foreign keys proven by the server.",
         report.guarantee,
-        *(f"- ⚠ {_cell(warning)}" for warning in report.warnings),
+        *(f"- ⚠ {plain(warning)}" for warning in report.warnings),
         "\n".join(_markdown_table(report)),
     ]
     for cycle in _cycles(plan):
-        keys = "\n".join(f"- `{key}`{_nullable(columns)}" for key, columns in cycle.keys)
-        parts.append(f"Cycle of {', '.join(f'`{t}`' for t in cycle.tables)}:\n\n{keys}")
+        keys = "\n".join(f"- {code(key)}{_nullable(columns)}" for key, columns in cycle.keys)
+        parts.append(f"Cycle of {', '.join(map(code, cycle.tables))}:\n\n{keys}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -172,12 +173,8 @@ def _markdown_table(report: Report) -> Iterator[str]:
     for t in report.tables:
         source: Any = f"~{t.source_rows:,}" if t.source_rows >= 0 else "?"
         numbers = " | ".join(f"{n:,}" for n in (t.kept, t.referred, t.dropped, t.nulled))
-        yield f"| `{_cell(t.table)}` | {t.rule} | {source} | {numbers} | {t.seconds:.2f} | {_cell(t.reason)} |"
+        yield f"| {cell(code(t.table))} | {t.rule} | {source} | {numbers} | {t.seconds:.2f} | {plain(t.reason)} |"
 
 
 def _nullable(columns: tuple[str, ...]) -> str:
-    return f", {', '.join(columns)} may be NULL" if columns else ", NOT NULL"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return f", {plain(', '.join(columns))} may be NULL" if columns else ", NOT NULL"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_subset_provider.core.graph import Component
+from airflow_subset_provider.core.markdown import code, plain
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.schema import TableName
 
@@ -53,21 +54,22 @@ def component_doc(plan: Plan, component: Component) -> str:
     lines = []
     for table in component.tables:
         planned = plan.tables[table]
-        lines.append(f"- **`{table}`**: {planned.rule.value}. {planned.reason}")
+        lines.append(f"- **{code(str(table))}**: {planned.rule.value}. {plain(planned.reason)}")
         if planned.filter is not None:
-            lines.append(f"  - filter: `{planned.filter}`")
+            lines.append(f"  - filter: {code(planned.filter)}")
     if component.cyclic:
         lines.append("\nA cycle, read by one recursive query; its foreign keys:\n")
-        lines += [f"- `{key.label}`" for key in component.inside]
+        lines += [f"- {code(key.label)}" for key in component.inside]
     lines.append(f"\nSchema: `{plan.schema.fingerprint}`")
     return "\n".join(lines)
 
 
 def group_doc(plan: Plan, source: str, target: str, guarantee: str) -> str:
     """Markdown for the whole group."""
-    filters = "\n".join(f"- `{table}`: `{clause}`" for table, clause in plan.spec.filters.items())
+    filters = "\n".join(f"- {code(table)}: {code(clause)}" for table, clause in plan.spec.filters.items())
+    count = f"{len(plan.copied)} of {len(plan.schema.tables)} tables"
     return (
-        f"Copies a subset of `{source}` to `{target}`: {len(plan.copied)} of {len(plan.schema.tables)} tables.\n\n"
+        f"Copies a subset of {code(source)} to {code(target)}: {count}.\n\n"
         f"{filters}\n\nGuarantee: {guarantee}.\n\nSchema: `{plan.schema.fingerprint}`"
     )
 
