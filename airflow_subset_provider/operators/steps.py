@@ -404,9 +404,9 @@ class ExtractOperator(Traced, WritingStep):
         return texts.numbers(run.plan, self.moved)
 
     def _fold_sql(self) -> None:
-        self.log.info("::group::SQL of %s", self.component.short_title)
+        self.log.info("::group::SQL of %s", " ".join(map(texts.unfolding, self.component.short_title.splitlines())))
         for line in secrets.masked(self.sql).splitlines():  # an executor's own output is not masked by Airflow
-            self.log.info("%s", line)
+            self.log.info("%s", texts.unfolding(line))
         self.log.info("::endgroup::")
 
 
@@ -452,9 +452,9 @@ class FinishOperator(WritingStep):
         finish = partial(run.finish, prepared.get("started"), prepared.get("warnings") or ())
         report = secrets.masked_report(interruptible(finish, run.cancel))
         for line in texts.report_lines(report):
-            self.log.info("%s", line)
+            self.log.info("%s", texts.unfolding(line))
         for warning in report.warnings:
-            self.log.warning("%s", warning)
+            self.log.warning("%s", texts.unfolding(warning))
         shown = secrets.masked_plan(run.plan)
         reporting.leave(report, shown, partial(self._place, context), context["ti"], log_of(self))
         self.reported = True

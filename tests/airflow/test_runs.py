@@ -151,6 +151,25 @@ def test_two_groups_one_after_the_other_on_one_target(shop: Shop, dag_file: Writ
 # -- failures
 
 
+def test_what_is_in_the_sql_folds_no_log(shop: Shop, dag_file: Write, capfd: pytest.CaptureFixture[str]) -> None:
+    """Airflow's page looks for the words anywhere in a line; no row answers the filter, so the report quotes it."""
+    name = "odd\nname"
+    shop[0].run(f'CREATE TABLE "{name}" (id int PRIMARY KEY)')
+    filters = {"customer": "id = 7 AND name <> '::group::'\n-- ::endgroup::", name: "1 = 0 AND '::group::' <> ''"}
+    outcome = dag_file(f"""
+        SubsetOperator(task_id="copy", source_conn_id="source", target_conn_id="target", create_schema=True,
+                       filters={filters!r}, others="referenced")
+    """).run()
+    assert outcome.state == "success"
+    lines = [line for line in capfd.readouterr().out.splitlines() if "task_runner.py" not in line]
+    begins, ends = ([line for line in lines if mark in line] for mark in ("::group::", "::endgroup::"))
+    tables = [task for task in outcome.tasks if ".tables." in task]
+    assert len(begins) == len(ends) == len(tables), [*begins, *ends]
+    assert all("::group::SQL of public." in line for line in begins)
+    assert any("SQL of public.odd name" in line for line in begins)
+    assert any("name <> ':: group::'" in line for line in lines)
+
+
 def test_a_bad_filter_changes_nothing(shop: Shop, dag_file: Write, capfd: pytest.CaptureFixture[str]) -> None:
     outcome = dag_file(COPY.format('filters={"customer": "nme = {{ 1 }}"}, retries=3')).run()
     assert outcome.state == "failed"
