@@ -47,7 +47,7 @@ def test_it_is_in_no_xcom_and_in_no_report(shop: Shop, dag_file: Write, tmp_path
     files = {path.suffix: path.read_text() for path in tmp_path.iterdir()}
     page = unpacked(outcome.xcom("copy.finish", PAGE))
     for shown in (page, *files.values()):
-        assert "***" in shown
+        assert "***" in shown.replace("\\*", "*")  # stars are no markup in Markdown
     assert "no row answers its filter, page = '***'" in repr(told)
     for secret in (SECRET, shop[0].server.password):
         assert secret not in repr(told) + page + "".join(files.values())
