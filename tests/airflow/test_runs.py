@@ -515,7 +515,7 @@ def test_a_clause_with_a_secret_is_not_edited_during_a_run(
     shop: Shop, dag_file: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`prepare` tells it to nobody: each task renders it from the file."""
-    monkeypatch.setenv("AIRFLOW_VAR_API_SECRET", "Sesame-4711")
+    monkeypatch.setenv("AIRFLOW_VAR_API_SECRET", "Swordfish-0815")
     clause = "id <= 7 AND name <> '{{ var.value.api_secret }}'"
     file = dag_file(COPY.format(f'consistent=False, others="referenced", filters={{"customer": "{clause}"}}'))
     outcome = file.run()
