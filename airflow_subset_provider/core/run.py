@@ -305,26 +305,16 @@ class Run:
         The task that loaded the rows has succeeded and will not run again; what was noted of them went with them.
         """
         lost = state.unclaimed(t for c in self.plan.extracts for t in c.tables)
-        EarlyError.raise_for(
-            Fault(
-                "nothing was loaded in this run, or the target's server has lost the rows in a crash",
-                f"{self.target.label}, {table}",
-                AGAIN,
-            )
-            for table in lost
-        )
+        self._refuse("nothing was loaded in this run, or the target's server has lost the rows in a crash", lost)
 
     def _refuse_unclosed(self, state: State, components: Iterable[Component]) -> None:
         """Rows that are still to be fetched would be taken for rows that no reference needs."""
-        EarlyError.raise_for(
-            Fault(
-                "rows that are referenced have not been fetched in this run, or the target's server has lost them in "
-                "a crash",
-                f"{self.target.label}, {table}",
-                AGAIN,
-            )
-            for table in state.unclosed(t for c in components for t in c.tables)
-        )
+        what = "rows that are referenced have not been fetched in this run"
+        lost = "or the target's server has lost them in a crash"
+        self._refuse(f"{what}, {lost}", state.unclosed(t for c in components for t in c.tables))
+
+    def _refuse(self, what: str, tables: Iterable[TableName]) -> None:
+        EarlyError.raise_for(Fault(what, f"{self.target.label}, {table}", AGAIN) for table in tables)
 
     # -- finish
 

@@ -208,11 +208,9 @@ class Step(BaseOperator):
         """Whether the task of that id loads rows."""
         return task.startswith((self.job.task_id("tables."), self.job.task_id("references.")))
 
-    def _writing(self, context: Context) -> list[str]:
-        """The tasks that are at work on the target just now."""
-        finish = self.job.task_id("finish")
-        found = self._of_others(context).items()
-        return [task for task, state in found if state == "running" and (self._fills(task) or task == finish)]
+    def _at_work(self, context: Context) -> list[str]:
+        """The others that are running just now."""
+        return [task for task, state in self._of_others(context).items() if state == "running"]
 
     # -- when only some of the tasks are cleared
 
@@ -367,7 +365,8 @@ class PrepareOperator(Step):
 
     def _let_others_end(self, context: Context) -> None:
         """Of an earlier try's tasks: one that is at its end would seem to run again, and its rows would be missing."""
-        while busy := self._writing(context):
+        finish = self.job.task_id("finish")
+        while busy := [task for task in self._at_work(context) if self._fills(task) or task == finish]:
             self.log.info("Waiting for %s: what it has done counts, or is done again", ", ".join(busy))
             time.sleep(WAIT)
 
@@ -482,14 +481,11 @@ class ReleaseOperator(Step):
         When one task fails, its siblings may still be at work (Airflow starts a teardown as soon as the tasks directly
         before it cannot run). Those are waited for; those not yet started find the lock gone and fail at once.
         """
-        while busy := self._at_work(context):
+        hold = self.job.task_id(agreement.HOLD)
+        while busy := [task for task in self._at_work(context) if task != hold]:
             self.log.info("Waiting for %s", ", ".join(busy))
             time.sleep(WAIT)
         interruptible(run.release, run.cancel)
         # Not before: a worker parses the DAG anew for every task, and a run must keep the structure it began with.
         if self._prepared(context).get("drift"):
             refresh_catalog(self.job, log_of(self))
-
-    def _at_work(self, context: Context) -> list[str]:
-        hold = self.job.task_id(agreement.HOLD)
-        return [task for task, state in self._of_others(context).items() if state == "running" and task != hold]
