@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -20,15 +20,16 @@ from airflow_subset_provider.core import chunks, engines, graph, indexes, select
 from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.ends import Ends
 from airflow_subset_provider.core.engines.base import INDEX, Endpoint, Moved, Source, Target
-from airflow_subset_provider.core.errors import EarlyError, EndpointError, Fault
+from airflow_subset_provider.core.errors import EndpointError, Fault
 from airflow_subset_provider.core.graph import Component
-from airflow_subset_provider.core.integrity import Integrity, read_by_drop
+from airflow_subset_provider.core.integrity import Integrity
 from airflow_subset_provider.core.parts import Parts
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.schema import Schema, TableName
 from airflow_subset_provider.core.spec import OnDrift, Rule, Spec
 from airflow_subset_provider.core.state import State, Stats, altering, batches, holding
 from airflow_subset_provider.core.tally import WORTH_ANALYZING, Tally, told
+from airflow_subset_provider.core.turn import Turn
 
 # A worker imports this module for each table's task, so what only the first and the last step need is imported there.
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["Endpoint", "Run", "reflect", "subset"]
 
 log = logging.getLogger(__name__)
-
-AGAIN = "Run all steps again, from `prepare` on."
 
 
 def reflect(endpoint: Endpoint, schemas: Sequence[str] = ()) -> Schema:
@@ -106,6 +105,9 @@ class Run:
     def tally(self) -> Tally:
         """Its numbers."""
         return Tally(self.key, self.log, self.watch, self.taken)
+
+    def _turn(self, state: State) -> Turn:
+        return Turn(self.plan, state, self.target.label)
 
     def cancel(self) -> None:
         """Stop what both servers are doing for this run's open step; safe from a signal handler or another thread."""
@@ -206,7 +208,7 @@ class Run:
             self._tell_cycle(component)
             if not state.claim(component.tables):
                 return self._done_by_another(state, component.tables)
-            self._refuse_early(state, component)
+            self._turn(state).to_extract(component)
             for table in component.tables:
                 state.note_chunks(table, ())  # first: it waits for parts under way
                 target.execute(sa.delete(target.tables[table]))
@@ -221,24 +223,6 @@ class Run:
             for table, done in stats.items():
                 state.note_stats(self.key, table, done)
         return stats
-
-    def _refuse_early(self, state: State, component: Component) -> None:
-        """What `drop` leaves out hangs on the parents' rows in the target, so these must be there.
-
-        A task may have its slot already when the target is emptied again: its parents were there when it was scheduled.
-        """
-        loaded = {t for c in self.plan.extracts for t in c.tables} - set(component.tables)
-        parents = sorted(read_by_drop(self.plan, component) & loaded)
-        if not parents:
-            return
-        EarlyError.raise_for(
-            Fault(
-                f"it is not loaded yet since the target was emptied, and {component.title} hangs on it",
-                str(table),
-                AGAIN,
-            )
-            for table in state.unclaimed(parents)
-        )
 
     def parts(self, component: Component) -> Parts:
         """The component's only table, to be loaded in parts: instead of `extract`, where `chunks.splits` says so."""
@@ -276,8 +260,7 @@ class Run:
         with self.ends.both() as (source, target), target.transaction(), source.snapshot():
             state = State(target)
             state.hold(self.key, self.taken)
-            self._refuse_lost_rows(state)
-            self._refuse_unclosed(state, self.plan.closed_before(component))
+            self._turn(state).to_close(self.plan.closed_before(component))
             if not state.claim(component.tables):
                 return self._done_by_another(state, component.tables)
             fetched = Integrity(self.plan, source, target).close(component)
@@ -291,30 +274,13 @@ class Run:
         with self.ends.both() as (source, target), target.transaction(), source.snapshot():
             state = State(target)
             state.hold(self.key, self.taken)
-            self._refuse_lost_rows(state)
+            self._turn(state).to_close()
             if not state.claim(self.plan.copied):
                 return self._done_by_another(state, self.plan.copied)
             settlement = Settlement(Integrity(self.plan, source, target))
             settlement.run()
             state.note_closed(t for c in self.plan.closures for t in c.tables)
             return self.tally.add(state, target, settlement.fetched, settlement.dropped)
-
-    def _refuse_lost_rows(self, state: State) -> None:
-        """A server may forget a commit when it crashes (MySQL: innodb_flush_log_at_trx_commit other than 1).
-
-        The task that loaded the rows has succeeded and will not run again; what was noted of them went with them.
-        """
-        lost = state.unclaimed(t for c in self.plan.extracts for t in c.tables)
-        self._refuse("nothing was loaded in this run, or the target's server has lost the rows in a crash", lost)
-
-    def _refuse_unclosed(self, state: State, components: Iterable[Component]) -> None:
-        """Rows that are still to be fetched would be taken for rows that no reference needs."""
-        what = "rows that are referenced have not been fetched in this run"
-        lost = "or the target's server has lost them in a crash"
-        self._refuse(f"{what}, {lost}", state.unclosed(t for c in components for t in c.tables))
-
-    def _refuse(self, what: str, tables: Iterable[TableName]) -> None:
-        EarlyError.raise_for(Fault(what, f"{self.target.label}, {table}", AGAIN) for table in tables)
 
     # -- finish
 
@@ -335,8 +301,7 @@ class Run:
         started = time.time() if started is None else started
         with self.ends.both() as (source, target):
             with holding(target, self.key, self.taken) as state:
-                self._refuse_lost_rows(state)
-                self._refuse_unclosed(state, self.plan.closures)
+                self._turn(state).to_finish()
             proof = Proof(self.plan, source, target, self.tally)
             keys = proof.keys()
             proof.rearm()

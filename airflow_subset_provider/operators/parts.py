@@ -55,7 +55,7 @@ class CutOperator(Traced, WritingStep):
     def _instances(self, context: Context) -> dict[int, str | None]:
         """The states of the mapped instances that an earlier try of this run has made, by their indexes."""
         prefix = self.job.task_id(f"tables.{self.component.id}.{PARTS}_")
-        states = self._states(context)
+        states = self._siblings(context).states()
         return {int(key.removeprefix(prefix)): state for key, state in states.items() if key.startswith(prefix)}
 
 

@@ -30,7 +30,8 @@ from airflow_subset_provider.operators.interruptible import interruptible
 from airflow_subset_provider.operators.job import Job
 from airflow_subset_provider.operators.lock import run_key
 from airflow_subset_provider.operators.refresh import refresh_catalog
-from airflow_subset_provider.operators.steps import FINISHED, AfterPrepare, Step, log_of
+from airflow_subset_provider.operators.siblings import ENDED
+from airflow_subset_provider.operators.steps import AfterPrepare, Step, log_of
 
 if TYPE_CHECKING:
     import jinja2
@@ -131,7 +132,7 @@ class HoldOperator(Step):
         while not self._over.wait(EVERY):
             self._check(holder)
             states = self._others(context)
-            if all(state in FINISHED for state in states.values()):
+            if all(state in ENDED for state in states.values()):
                 return "all tasks have ended"
             if self._unread(states, context, of):
                 return "nobody reads it"
@@ -154,13 +155,13 @@ class HoldOperator(Step):
     def _others(self, context: Context) -> dict[str, str | None]:
         """The states of the tasks that the snapshot is for."""
         apart = (self.job.task_id(HOLD), self.job.task_id("release"), self.job.task_id("prepare"))
-        return {task: state for task, state in self._states(context).items() if task not in apart}
+        return {task: state for task, state in self._siblings(context).states().items() if task not in apart}
 
     def _unread(self, states: Mapping[str, str | None], context: Context, of: float) -> bool:
         """Whether `wait` has failed, or agreed to another state, or to none."""
         state = states.get(self.job.task_id(WAIT))
         if state != "success":
-            return state in FINISHED
+            return state in ENDED
         agreed = heard(self.job, context["ti"], WAIT, of)
         return agreed is not None and agreed.exported is None
 
@@ -224,11 +225,11 @@ class WaitOperator(AfterPrepare, BaseSensorOperator):
         """What `hold` says; where it ended without a word: that there is no common state, unless one is demanded."""
         if runs_one_by_one(context):
             return Word(of, None, one_by_one(context))
-        state = self._states(context).get(self.job.task_id(HOLD))
+        state = self._siblings(context).state(HOLD)
         word = heard(self.job, context["ti"], HOLD, of)
         if word and (word.exported is None or state == "running"):
             return word
-        if state not in FINISHED:
+        if state not in ENDED:
             return None
         reason = f"`{self.job.task_id(HOLD)}` ended ({state}) before anybody read its snapshot; its log says why"
         if self.job.demanded:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -23,21 +23,21 @@ from airflow_subset_provider.compat import AirflowFailException, runs_alone
 from airflow_subset_provider.core.errors import (
     DriftError,
     EarlyError,
-    Fault,
     LockedError,
-    RequestError,
     RetryableError,
     SnapshotError,
     SubsetError,
 )
 from airflow_subset_provider.core.graph import Component
-from airflow_subset_provider.operators import agreement, lock, reporting, secrets, texts
+from airflow_subset_provider.operators import agreement, lock, readiness, reporting, secrets, texts
 from airflow_subset_provider.operators.announce import announce
 from airflow_subset_provider.operators.interruptible import interruptible
 from airflow_subset_provider.operators.job import Job
 from airflow_subset_provider.operators.lineage import Traced
 from airflow_subset_provider.operators.links import ReportLink
+from airflow_subset_provider.operators.readiness import PREPARE, Ready
 from airflow_subset_provider.operators.refresh import refresh_catalog
+from airflow_subset_provider.operators.siblings import ENDED, Siblings
 
 if TYPE_CHECKING:
     import jinja2
@@ -48,9 +48,7 @@ if TYPE_CHECKING:
 Numbers = dict[str, dict[str, Any]]
 
 FILTERS = "filters"
-PREPARED = "prepared"
-WAIT = 5.0
-FINISHED = ("success", "failed", "upstream_failed", "skipped", "removed")
+WAIT = 5.0  # seconds between two looks at the other tasks
 
 
 @contextmanager
@@ -87,15 +85,15 @@ class Step(BaseOperator):
         self.job = job
         self.filters: dict[str, str] = dict(job.plan.spec.filters)
         self._run: Run | None = None
-        self._of_prepare: Mapping[str, Any] | None = None
+        self._ready: Ready | None = None
 
     # -- rendering
 
     def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
         """Take the filters that `prepare` rendered; where it has not run (`airflow tasks render`), render them here."""
         with _as_airflow_wants(hopeless=self.hopeless):
-            self._of_prepare = self._pulled(context)
-            known = {table: clause for table, clause in self._told().items() if clause is not None}
+            self._ready = self._heard(context)
+            known = self._known()
             templates = {t: c for t, c in self.job.plan.spec.filters.items() if t not in known}
             self.filters = known | self._rendered(templates, context, jinja_env)
             self.show()
@@ -103,13 +101,13 @@ class Step(BaseOperator):
     def show(self) -> None:
         """Work out the fields that hang on the rendered filters."""
 
-    def _told(self) -> Mapping[str, str | None]:
-        """The clauses that `prepare` has rendered; None for one that it does not tell."""
-        return (self._of_prepare or {}).get(FILTERS) or {}
+    def _known(self) -> dict[str, str]:
+        """The clauses as `prepare` has rendered them."""
+        return self._ready.clauses if self._ready else {}
 
-    def _pulled(self, context: Context) -> Mapping[str, Any] | None:
+    def _heard(self, context: Context) -> Ready | None:
         try:
-            return self._pull(context)
+            return readiness.heard(self.job, context["ti"])
         except Exception:
             # No run to ask: each of Airflow's ways to render outside one says so with another exception.
             self.log.debug("no XCom of `prepare`", exc_info=True)
@@ -128,17 +126,14 @@ class Step(BaseOperator):
             return ""
         return str(self.render_template(self.job.report, context, jinja_env or self.get_template_env()))
 
-    def _pull(self, context: Context) -> Mapping[str, Any] | None:
-        found: Mapping[str, Any] | None = context["ti"].xcom_pull(task_ids=self.job.task_id("prepare"), key=PREPARED)
-        return found
-
-    def _prepared(self, context: Context) -> Mapping[str, Any]:
-        """What `prepare` has told all others; mostly pulled already, to render: each time is a request to Airflow."""
-        return self._of_prepare or self._pull(context) or {}
+    def _prepared(self, context: Context) -> Ready | None:
+        """What `prepare` has told all others; mostly heard already, to render: each time is a request to Airflow."""
+        return self._ready or readiness.heard(self.job, context["ti"])
 
     def _began(self, context: Context) -> float:
         """When the `prepare` that this task belongs to began: tells one run of the group from the next."""
-        return float(self._prepared(context).get("started", 0.0))
+        ready = self._prepared(context)
+        return ready.started if ready else 0.0
 
     # -- running
 
@@ -159,7 +154,7 @@ class Step(BaseOperator):
                     raise
                 raise RetryableError(error.faults) from None
             except EarlyError as error:
-                if not self._more_to_come(context):
+                if not self._siblings(context).more_to_come():
                     raise
                 raise RetryableError(replace(fault, do=agreement.LATER) for fault in error.faults) from None
 
@@ -175,15 +170,6 @@ class Step(BaseOperator):
         """Whether `prepare` has run once more since this task heard of it, or is about to."""
         return False
 
-    def _more_to_come(self, context: Context) -> bool:
-        """Whether a task that fills the target, or one before it, has not run yet or runs once more."""
-        before = ("prepare", agreement.WAIT)
-        return any(
-            state not in FINISHED
-            for task, state in self._of_others(context).items()
-            if task in map(self.job.task_id, before) or self._fills(task)
-        )
-
     def step(self, run: Run, context: Context) -> Any:
         """What this task does."""
         raise NotImplementedError
@@ -193,51 +179,12 @@ class Step(BaseOperator):
         if self._run:
             self._run.cancel()
 
-    def _states(self, context: Context) -> dict[str, str | None]:
-        """The states of all tasks of the group in this DAG run."""
-        ti = context["ti"]
-        return lock.task_states(ti, ti.dag_id, ti.run_id, self.job.group_id)
-
-    def _of_others(self, context: Context) -> dict[str, str | None]:
-        """The same without this task's own."""
-        ti = context["ti"]
-        own = ti.task_id if ti.map_index in (None, -1) else f"{ti.task_id}_{ti.map_index}"
-        return {task: state for task, state in self._states(context).items() if task != own}
-
-    def _fills(self, task: str) -> bool:
-        """Whether the task of that id loads rows."""
-        return task.startswith((self.job.task_id("tables."), self.job.task_id("references.")))
-
-    def _at_work(self, context: Context) -> list[str]:
-        """The others that are running just now."""
-        return [task for task, state in self._of_others(context).items() if state == "running"]
-
-    # -- when only some of the tasks are cleared
-
-    def already_loaded(self, context: Context) -> list[Component]:
-        """The components whose tasks have run and will not run again in this DAG run.
-
-        Raises:
-            RequestError: nor will the steps that must follow the loading.
-        """
-        done = {task for task, state in self._states(context).items() if state in ("success", "skipped")}
-        loaded = [c for c in self.job.plan.extracts if self.job.extract_id(c) in done]
-        after = sorted(
-            t for t in done if t.startswith(self.job.task_id("references.")) or t == self.job.task_id("finish")
-        )
-        if after:
-            raise RequestError(
-                Fault(
-                    "only a part of the group was cleared, and these tasks will not run again: " + ", ".join(after),
-                    f"task group {self.job.group_id!r}",
-                    "Clear the tables' tasks with their downstream tasks, or the whole group.",
-                )
-            )
-        return loaded
+    def _siblings(self, context: Context) -> Siblings:
+        return Siblings(self.job, context["ti"])
 
     def load_again(self, run: Run, context: Context) -> None:
         """Load what `prepare` has emptied and no task of its own will load."""
-        for component in self.already_loaded(context):
+        for component in self._siblings(context).loaded():
             self.log.info("%s: its task is not run again, so it is loaded here", component.title)
             interruptible(partial(run.extract, component), run.cancel)
 
@@ -257,37 +204,29 @@ class AfterPrepare(Step):
             RetryableError: `prepare` is to run again, or is at it: this task had its slot when that was cleared.
             AirflowFailException: `prepare` has failed, or the DAG has changed since.
         """
-        prepare = self.job.task_id("prepare")
-        if not self._of_prepare:
-            if (state := self._states(context).get(prepare)) in FINISHED and state != "success":
+        if not self._ready:
+            prepare, state = self.job.task_id(PREPARE), self._siblings(context).state(PREPARE)
+            if state in ENDED and state != "success":
                 raise AirflowFailException(f"`{prepare}` has not made the target ready: {state}. Its log says why.")
             raise RetryableError(f"`{prepare}` has not said yet that the target is ready. {agreement.LATER}")
-        if how := self._edited(self._of_prepare):
-            raise AirflowFailException(f"the DAG's {how}. Clear the run from `{prepare}` on.")
+        if how := self._ready.edited(self.job):
+            raise AirflowFailException(f"the DAG's {how}. Clear the run from `{self.job.task_id(PREPARE)}` on.")
         return super().execute(context)
 
-    def _told(self) -> Mapping[str, str | None]:
+    def _known(self) -> dict[str, str]:
         """Nothing where `prepare` speaks of another plan, with other filters perhaps."""
-        return {} if self._of_prepare and self._edited(self._of_prepare) else super()._told()
+        return {} if self._ready and self._ready.edited(self.job) else super()._known()
 
-    def _edited(self, of_prepare: Mapping[str, Any]) -> str:
-        """In what the DAG is another one than when `prepare` ran."""
-        then, now = of_prepare["fingerprint"], self.job.plan.schema.fingerprint
-        if then != now:
-            return f"structure changed during the run: `prepare` had the schema {then}, this task has {now}"
-        asked = of_prepare["request"] == self.job.request
-        if asked and of_prepare["marks"] == secrets.marks(of_prepare[FILTERS], self.job.plan.spec.filters):
-            return ""
-        return "SubsetOperator asks for other rows than when the run began"
+    @property
+    def ready(self) -> Ready:
+        """What `prepare` has said; `execute` lets no step begin without it."""
+        return cast("Ready", self._ready)
 
     def _taken(self) -> str | None:
-        return self._of_prepare["taken"] if self._of_prepare else None
+        return self.ready.taken
 
     def _prepared_again(self, context: Context) -> bool:
-        return not self._ended("prepare", context) or self._pull(context) != self._of_prepare
-
-    def _ended(self, name: str, context: Context) -> bool:
-        return self._states(context).get(self.job.task_id(name)) in FINISHED
+        return not self._siblings(context).ended(PREPARE) or readiness.heard(self.job, context["ti"]) != self._ready
 
 
 class WritingStep(AfterPrepare):
@@ -297,7 +236,7 @@ class WritingStep(AfterPrepare):
         """As `wait` agreed, unless `hold` withdrew."""
         if not self.job.consistent:
             return None
-        ended = partial(self._ended, agreement.WAIT, context)
+        ended = partial(self._siblings(context).ended, agreement.WAIT)
         word = agreement.exported(self.job, context["ti"], self._began(context), ended)
         if word.exported is None:
             self.log.info("This task reads its own state of the source: %s", word.why)
@@ -323,7 +262,7 @@ class PrepareOperator(Step):
         super().render_template_fields(context, jinja_env)
         self.report = self.place_of_report(context, jinja_env)
 
-    def _pulled(self, context: Context) -> None:
+    def _heard(self, context: Context) -> None:
         """Of an earlier try perhaps: `prepare` renders afresh."""
 
     def step(self, run: Run, context: Context) -> dict[str, Any]:
@@ -332,7 +271,7 @@ class PrepareOperator(Step):
         started = time.time()
         reporting.check(self.report)
         self._let_others_end(context)
-        self.already_loaded(context)
+        self._siblings(context).loaded()  # refused before anything is emptied
         try:
             found = interruptible(run.prepare, run.cancel)
         except DriftError:
@@ -342,20 +281,17 @@ class PrepareOperator(Step):
             self.load_again(run.after(found), context)
         # Not before: a task that had its slot already when this one was cleared would not find its parents' rows.
         schema, told = run.plan.schema, secrets.told(self.filters)
-        context["ti"].xcom_push(
-            PREPARED,
-            {
-                "fingerprint": schema.fingerprint,
-                "request": self.job.request,
-                "taken": found.taken,
-                "started": started,
-                "drift": found.drifted,
-                "warnings": [secrets.masked(warning) for warning in found.warnings],
-                "report": secrets.told_text(self.report),
-                FILTERS: told,
-                "marks": secrets.marks(told, self.job.plan.spec.filters),
-            },
-        )
+        Ready(
+            fingerprint=schema.fingerprint,
+            request=self.job.request,
+            taken=found.taken,
+            started=started,
+            drift=found.drifted,
+            warnings=[secrets.masked(warning) for warning in found.warnings],
+            report=secrets.told_text(self.report),
+            filters=told,
+            marks=secrets.marks(told, self.job.plan.spec.filters),
+        ).push(context["ti"])
         return {
             "tables": len(schema.tables),
             "fingerprint": schema.fingerprint,
@@ -365,8 +301,7 @@ class PrepareOperator(Step):
 
     def _let_others_end(self, context: Context) -> None:
         """Of an earlier try's tasks: one that is at its end would seem to run again, and its rows would be missing."""
-        finish = self.job.task_id("finish")
-        while busy := [task for task in self._at_work(context) if self._fills(task) or task == finish]:
+        while busy := self._siblings(context).filling():
             self.log.info("Waiting for %s: what it has done counts, or is done again", ", ".join(busy))
             time.sleep(WAIT)
 
@@ -447,8 +382,8 @@ class FinishOperator(WritingStep):
 
     def step(self, run: Run, context: Context) -> dict[str, Any]:
         """Finish; the report."""
-        prepared = self._prepared(context)
-        finish = partial(run.finish, prepared.get("started"), prepared.get("warnings") or ())
+        ready = self.ready
+        finish = partial(run.finish, ready.started, ready.warnings)
         report = secrets.masked_report(interruptible(finish, run.cancel))
         for line in texts.report_lines(report):
             self.log.info("%s", texts.unfolding(line))
@@ -463,7 +398,7 @@ class FinishOperator(WritingStep):
 
     def _place(self, context: Context) -> str:
         """As `prepare` says; where that holds a secret, rendered here, by the template that the DAG file has now."""
-        told: str | None = self._prepared(context).get("report", "")
+        told = self.ready.report
         return self.place_of_report(context) if told is None else told
 
 
@@ -482,10 +417,11 @@ class ReleaseOperator(Step):
         before it cannot run). Those are waited for; those not yet started find the lock gone and fail at once.
         """
         hold = self.job.task_id(agreement.HOLD)
-        while busy := [task for task in self._at_work(context) if task != hold]:
+        while busy := [task for task in self._siblings(context).running() if task != hold]:
             self.log.info("Waiting for %s", ", ".join(busy))
             time.sleep(WAIT)
         interruptible(run.release, run.cancel)
         # Not before: a worker parses the DAG anew for every task, and a run must keep the structure it began with.
-        if self._prepared(context).get("drift"):
+        ready = self._prepared(context)
+        if ready and ready.drift:
             refresh_catalog(self.job, log_of(self))

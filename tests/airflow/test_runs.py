@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +22,7 @@ from packaging.version import Version
 from airflow_subset_provider.compat import AirflowFailException
 from airflow_subset_provider.core.errors import RetryableError
 from airflow_subset_provider.operators import steps
+from airflow_subset_provider.operators.readiness import Ready
 from tests.airflow.conftest import DagFile, Database, Outcome, is_airflow_3_1
 
 Write = Callable[..., DagFile]
@@ -389,8 +391,18 @@ def test_killing_wait_stops_what_it_loads_again(shop: Shop, dag_file: Write) -> 
 def _heard(dag: Any, **said: Any) -> Any:
     task = dag.get_task("copy.tables.customer")
     job = task.job
-    of_prepare = {"fingerprint": job.plan.schema.fingerprint, "request": job.request, "taken": "then"}
-    task._of_prepare = of_prepare | {"filters": job.plan.spec.filters, "marks": {}} | said
+    same = Ready(
+        fingerprint=job.plan.schema.fingerprint,
+        request=job.request,
+        taken="then",
+        started=1.0,
+        drift=(),
+        warnings=(),
+        report="",
+        filters=job.plan.spec.filters,
+        marks={},
+    )
+    task._ready = replace(same, **said)
     return task
 
 

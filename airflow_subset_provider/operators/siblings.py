@@ -1,0 +1,82 @@
+"""What the other tasks of a task's group are doing in this DAG run: a task may have its turn too early, or alone.
+
+Airflow schedules by what it knew a moment ago. A task that has its slot while others are cleared, a `prepare` that is
+cleared for the sake of one table, a teardown that starts beside tasks at work: each has to ask.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_subset_provider.core.errors import Fault, RequestError
+from airflow_subset_provider.core.graph import Component
+from airflow_subset_provider.operators import agreement, lock
+from airflow_subset_provider.operators.job import Job
+from airflow_subset_provider.operators.readiness import PREPARE
+
+ENDED = ("success", "failed", "upstream_failed", "skipped", "removed")
+DONE = ("success", "skipped")
+
+
+class Siblings:
+    """The tasks of one group, seen by one of them. Every question is a request to Airflow."""
+
+    def __init__(self, job: Job, ti: Any) -> None:
+        """Nothing is asked yet."""
+        self._job = job
+        self._ti = ti
+
+    def states(self) -> dict[str, str | None]:
+        """Of all tasks of the group, by their full ids; a task that has none yet is missing or None."""
+        return lock.task_states(self._ti, self._ti.dag_id, self._ti.run_id, self._job.group_id)
+
+    def state(self, name: str) -> str | None:
+        """Of the task of that short name."""
+        return self.states().get(self._job.task_id(name))
+
+    def ended(self, name: str) -> bool:
+        """Whether the task of that short name will do no more."""
+        return self.state(name) in ENDED
+
+    def running(self) -> list[str]:
+        """The full ids of the others that are at work just now."""
+        return [task for task, state in self._others().items() if state == "running"]
+
+    def filling(self) -> list[str]:
+        """Those of them whose rows count, or that say that all have come."""
+        finish = self._job.task_id(lock.FINISH)
+        return [task for task in self.running() if self._fills(task) or task == finish]
+
+    def more_to_come(self) -> bool:
+        """Whether a task that fills the target, or one before it, has not run yet or runs once more."""
+        before = [self._job.task_id(name) for name in (PREPARE, agreement.WAIT)]
+        return any(state not in ENDED for task, state in self._others().items() if task in before or self._fills(task))
+
+    def loaded(self) -> list[Component]:
+        """The components whose tasks have run and will not run again in this DAG run.
+
+        Raises:
+            RequestError: nor will the steps that must follow the loading.
+        """
+        done = {task for task, state in self.states().items() if state in DONE}
+        found = [c for c in self._job.plan.extracts if self._job.extract_id(c) in done]
+        finish = self._job.task_id(lock.FINISH)
+        after = sorted(t for t in done if t.startswith(self._job.task_id("references.")) or t == finish)
+        if after:
+            raise RequestError(
+                Fault(
+                    "only a part of the group was cleared, and these tasks will not run again: " + ", ".join(after),
+                    f"task group {self._job.group_id!r}",
+                    "Clear the tables' tasks with their downstream tasks, or the whole group.",
+                )
+            )
+        return found
+
+    def _others(self) -> dict[str, str | None]:
+        ti = self._ti
+        own = ti.task_id if ti.map_index in (None, -1) else f"{ti.task_id}_{ti.map_index}"
+        return {task: state for task, state in self.states().items() if task != own}
+
+    def _fills(self, task: str) -> bool:
+        """Whether the task of that full id loads rows."""
+        return task.startswith((self._job.task_id("tables."), self._job.task_id("references.")))
