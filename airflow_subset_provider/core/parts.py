@@ -39,12 +39,16 @@ class Parts:
     def cut(self) -> list[Chunk]:
         """Make the table ready to be loaded in parts: empty, the parts written down; these.
 
+        Where an earlier attempt has done that since the run was prepared: the parts that it wrote down.
+
         Raises:
             SubsetError: nothing has changed.
         """
         with self.ends.both() as (source, target):
             with holding(target, self.tally.run, self.tally.taken) as state:
-                before = state.claims(self.table)
+                before, noted = state.claims(self.table), state.chunks(self.table)
+            if any(before):  # parts may be there, and what later steps have built upon them
+                return noted
             with source.snapshot():
                 most = self.most if target.undoes(self.table) else 1
                 found = chunks.cut(self.plan, self.table, self.rows, source, most)

@@ -189,24 +189,28 @@ class Run:
     def _extracts(self, table: TableName) -> bool:
         return self.plan.rule(table) in (Rule.RELEVANT, Rule.WHOLE)
 
-    def extract(self, component: Component) -> dict[TableName, Stats]:
+    def extract(self, component: Component, *, again: bool = False) -> dict[TableName, Stats]:
         """Load the component's own rows, in one transaction of the target and from one state of the source.
 
+        Args:
+            again: though they have been loaded since the target was prepared: from another state, perhaps.
+
         Raises:
+            TargetError: `again`, but later steps have built upon them.
             SubsetError: nothing of it is in the target then, unless all of it is and only an index could not be built.
         """
         with self.ends.both() as (source, target):
-            stats = self._extract_all(component, source, target)
+            stats = self._extract_all(component, source, target, again)
             indexes.build(target, self.tally, component.tables)
         return stats
 
-    def _extract_all(self, component: Component, source: Source, target: Target) -> dict[TableName, Stats]:
+    def _extract_all(self, component: Component, source: Source, target: Target, again: bool) -> dict[TableName, Stats]:
         stats = {}
         with target.transaction(), source.snapshot():
             state = State(target)
             state.hold(self.key, self.taken)
             self._tell_cycle(component)
-            if not state.claim(component.tables):
+            if not state.claim(component.tables) or (not again and state.loaded(component.tables)):
                 return self._done_by_another(state, component.tables)
             self._turn(state).to_extract(component)
             for table in component.tables:
@@ -230,7 +234,7 @@ class Run:
         return Parts(self.plan, table, self.chunk_rows, self.ends, self.tally, self.most_parts)
 
     def _done_by_another(self, state: State, tables: Sequence[TableName]) -> dict[TableName, Stats]:
-        self.log.info("another attempt at this step has ended meanwhile: nothing is left to do")
+        self.log.info("another attempt at this step has ended: nothing is left to do")
         return {t: done for t, done in state.stats(self.key).items() if t in tables}
 
     def _tell_cycle(self, component: Component) -> None:
@@ -365,18 +369,23 @@ class Run:
     # -- release
 
     def release(self) -> None:
-        """Put back unvalidated what an unfinished run left suspended, and give up the lock; harmless when repeated."""
+        """Put back unvalidated what an unfinished run left suspended, and give up the lock; harmless when repeated.
+
+        Raises:
+            LockedError: the run has been prepared once more since this began.
+        """
         from airflow_subset_provider.core.proof import put_back
 
         with self.ends.target() as target:
-            if not State(target).exists() or State(target).holder() != self.key:
+            taken = State(target).taken(self.key)
+            if taken is None:
                 return
             for items in batches([i for i in State(target).suspended() if i.kind != INDEX]):
-                with altering(target, self.key) as state:
+                with altering(target, self.key, taken) as state:
                     for item in items:
                         put_back(state, target, item, self.log)
-            indexes.put_back(target, self.tally)
-            with altering(target, self.key) as state:
+            indexes.put_back(target, replace(self.tally, taken=taken))
+            with altering(target, self.key, taken) as state:
                 state.release(self.key)
 
 

@@ -206,6 +206,12 @@ class State:
             raise LockedError(Fault(now, self._target.label, "Clear the run from `prepare` on."))
         return str(rows[0][1])
 
+    def taken(self, run: str) -> str | None:
+        """When the run took the lock; None: it does not hold it."""
+        locks = sa.select(self._lock.c.taken).where(self._lock.c.run == run)
+        rows = self._target.rows(locks) if self.exists() else []
+        return str(rows[0][0]) if rows else None
+
     def release(self, run: str) -> bool:
         """Give the lock up; False when the run did not hold it."""
         return self._target.execute(sa.delete(self._lock).where(self._lock.c.run == run)) > 0
@@ -288,6 +294,18 @@ class State:
         """
         return all([self._claim(table) for table in tables])  # noqa: C419 (of every table, whatever the first one says)
 
+    def loaded(self, tables: Sequence[TableName]) -> bool:
+        """Whether an earlier attempt has loaded all of them; to be asked once this one has claimed them.
+
+        Loading them once more would take back what later steps have added, dropped or proven since. An attempt that was
+        taken for dead may come at any time: Airflow tries the task again, goes on, and never undoes what follows.
+        """
+        claims = [n for table in tables for n in self.claims(table)]
+        if not claims or min(claims) == 1:
+            return False
+        incomplete = self.incomplete()
+        return not any(self._target.located(t) in incomplete for t in tables)
+
     def unclaimed(self, tables: Iterable[TableName]) -> list[TableName]:
         """Those of the tables that no step has claimed since the run was prepared, or of which a part is not there."""
         c = self._claims.c
@@ -314,6 +332,10 @@ class State:
             place = self._target.located(table)
             self._target.execute(sa.delete(self._closed).where(*self._at(self._closed, table)))
             self._target.execute(sa.insert(self._closed).values(table_schema=place.schema, table_name=place.name))
+
+    def any_closed(self) -> bool:
+        """Whether rows have been fetched since the run was prepared."""
+        return bool(self._target.rows(sa.select(self._closed.c.table_name).limit(sa.literal_column("1"))))
 
     def unclosed(self, tables: Iterable[TableName]) -> list[TableName]:
         """Those of the tables that have not been closed since the run was prepared."""

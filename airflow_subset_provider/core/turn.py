@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from airflow_subset_provider.core.errors import EarlyError, Fault
+from airflow_subset_provider.core.errors import EarlyError, Fault, TargetError
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.integrity import read_by_drop
 from airflow_subset_provider.core.plan import Plan
@@ -38,7 +38,11 @@ class Turn:
 
         Raises:
             EarlyError: they are not.
+            TargetError: rows have been fetched since, by what the component's rows reference.
         """
+        if self.state.any_closed():
+            what = f"{component.title} cannot be loaded again: referenced rows have been fetched since"
+            raise TargetError(Fault(what, self.target, AGAIN))
         loaded = {t for c in self.plan.extracts for t in c.tables} - set(component.tables)
         parents = sorted(read_by_drop(self.plan, component) & loaded)
         if not parents:

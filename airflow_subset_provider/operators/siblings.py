@@ -6,16 +6,18 @@ cleared for the sake of one table, a teardown that starts beside tasks at work: 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from airflow_subset_provider.core.errors import Fault, RequestError
 from airflow_subset_provider.core.graph import Component
-from airflow_subset_provider.operators import agreement, lock
+from airflow_subset_provider.operators import lock
 from airflow_subset_provider.operators.job import Job
-from airflow_subset_provider.operators.readiness import PREPARE
 
 ENDED = ("success", "failed", "upstream_failed", "skipped", "removed")
 DONE = ("success", "skipped")
+_INSTANCE = re.compile(r"_\d+$")
 
 
 class Siblings:
@@ -44,39 +46,53 @@ class Siblings:
 
     def filling(self) -> list[str]:
         """Those of them whose rows count, or that say that all have come."""
-        finish = self._job.task_id(lock.FINISH)
-        return [task for task in self.running() if self._fills(task) or task == finish]
+        counting = tuple(self._job.task_id(name) for name in ("tables.", "references.", lock.FINISH))
+        return [task for task in self.running() if task.startswith(counting)]
 
-    def more_to_come(self) -> bool:
-        """Whether a task that fills the target, or one before it, has not run yet or runs once more."""
-        before = [self._job.task_id(name) for name in (PREPARE, agreement.WAIT)]
-        return any(state not in ENDED for task, state in self._others().items() if task in before or self._fills(task))
+    def any_to_come(self, before: Collection[str]) -> bool:
+        """Whether one of these tasks has not run yet, or runs once more.
+
+        Args:
+            before: full ids, as the DAG has them: a mapped task's instances count as the task.
+        """
+        return any(
+            state not in ENDED for task, state in self.states().items() if {task, _INSTANCE.sub("", task)} & {*before}
+        )
 
     def loaded(self) -> list[Component]:
         """The components whose tasks have run and will not run again in this DAG run.
 
         Raises:
-            RequestError: nor will the steps that must follow the loading.
+            RequestError: nor will the steps that must follow the loading; or what they hang on is loaded after them.
         """
         done = {task for task, state in self.states().items() if state in DONE}
         found = [c for c in self._job.plan.extracts if self._job.extract_id(c) in done]
         finish = self._job.task_id(lock.FINISH)
         after = sorted(t for t in done if t.startswith(self._job.task_id("references.")) or t == finish)
-        if after:
+        self._refuse("these tasks will not run again", after)
+        first = sorted(self._job.extract_id(c) for c in found if self._hangs_on_others(c, found))
+        self._refuse("the rows of these tasks hang on others, which would be loaded after them", first)
+        return found
+
+    def _hangs_on_others(self, component: Component, loaded: Sequence[Component]) -> bool:
+        """Whether what `drop` leaves out of it hangs on tables that are not loaded with these."""
+        from airflow_subset_provider.core.integrity import read_by_drop  # not needed by a parse
+
+        plan = self._job.plan
+        missing = {t for c in plan.extracts if c not in loaded for t in c.tables} - {*component.tables}
+        return bool(missing & read_by_drop(plan, component))
+
+    def _refuse(self, what: str, tasks: Sequence[str]) -> None:
+        if tasks:
             raise RequestError(
                 Fault(
-                    "only a part of the group was cleared, and these tasks will not run again: " + ", ".join(after),
+                    f"only a part of the group was cleared, and {what}: {', '.join(tasks)}",
                     f"task group {self._job.group_id!r}",
                     "Clear the tables' tasks with their downstream tasks, or the whole group.",
                 )
             )
-        return found
 
     def _others(self) -> dict[str, str | None]:
         ti = self._ti
         own = ti.task_id if ti.map_index in (None, -1) else f"{ti.task_id}_{ti.map_index}"
         return {task: state for task, state in self.states().items() if task != own}
-
-    def _fills(self, task: str) -> bool:
-        """Whether the task of that full id loads rows."""
-        return task.startswith((self._job.task_id("tables."), self._job.task_id("references.")))

@@ -154,7 +154,7 @@ class Step(BaseOperator):
                     raise
                 raise RetryableError(error.faults) from None
             except EarlyError as error:
-                if not self._siblings(context).more_to_come():
+                if not self._siblings(context).any_to_come(self.get_flat_relative_ids(upstream=True)):
                     raise
                 raise RetryableError(replace(fault, do=agreement.LATER) for fault in error.faults) from None
 
@@ -186,7 +186,7 @@ class Step(BaseOperator):
         """Load what `prepare` has emptied and no task of its own will load."""
         for component in self._siblings(context).loaded():
             self.log.info("%s: its task is not run again, so it is loaded here", component.title)
-            interruptible(partial(run.extract, component), run.cancel)
+            interruptible(partial(run.extract, component, again=True), run.cancel)
 
 
 def log_of(task: BaseOperator) -> logging.Logger:
@@ -406,6 +406,7 @@ class ReleaseOperator(Step):
     """Teardown: whatever happened, puts back what is still suspended and gives up the lock."""
 
     template_fields = ()
+    hopeless = ()  # prepared again in between, the target is released by a later try
 
     def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
         """Nothing: no filter is needed to put things back."""

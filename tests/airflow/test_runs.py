@@ -21,6 +21,8 @@ from packaging.version import Version
 
 from airflow_subset_provider.compat import AirflowFailException
 from airflow_subset_provider.core.errors import RetryableError
+from airflow_subset_provider.core.graph import Component
+from airflow_subset_provider.core.run import Run
 from airflow_subset_provider.operators import steps
 from airflow_subset_provider.operators.readiness import Ready
 from tests.airflow.conftest import DagFile, Database, Outcome, is_airflow_3_1
@@ -521,6 +523,64 @@ def test_prepare_waits_for_tasks_that_are_at_their_end(
     else:  # nothing would fetch them
         assert again.tasks["copy.prepare"] == "failed"
     assert shop[1].rows("SELECT * FROM n.d ORDER BY id") == RIGHT
+
+
+def test_a_lost_load_is_not_waited_for(shop: Shop, early: Outcome, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The target's server lost the rows in a crash: two tasks that find that must not wait for each other."""
+    refer = Run.refer
+
+    def after_a_crash(run: Run, component: Component) -> Any:
+        with run.ends.target() as target, target.transaction():
+            target.execute("UPDATE airflow_subset.claims SET claims = 0")
+        return refer(run, component)
+
+    monkeypatch.setattr(Run, "refer", after_a_crash)
+    again = early.rerun(list(early.tasks))
+    assert again.of_state("failed") >= {"copy.references.p", "copy.references.q"}
+    tries = {t: again.instances[t].try_number - early.instances[t].try_number for t in again.of_state("failed")}
+    assert tries["copy.references.p"] == tries["copy.references.q"] == 1
+
+
+@pytest.mark.skipif(is_airflow_3_1(), reason="Airflow 3.1 does not clear a table's setups with it")
+@pytest.mark.parametrize("consistent", [False, None])
+def test_a_table_that_hangs_on_a_cleared_one_is_cleared_with_it(
+    shop: Shop, dag_file: Write, consistent: bool | None
+) -> None:
+    """Its rows would be looked for before its parents' are there: refused before anything is emptied."""
+    for database in shop:
+        database.run(EARLY)
+    shop[0].run(EARLY_ROWS)
+    outcome = dag_file(
+        COPY.format(
+            f"""schemas=["n"], consistent={consistent}, retries=3, retry_delay=0, filters={{"p": "id <= 2"}},
+            relations={{"d.p_id": {{"follow": False, "references": "drop"}}}}"""
+        )
+    ).run()
+    assert (outcome.state, shop[1].rows("SELECT * FROM n.d ORDER BY id")) == ("success", RIGHT[:2])
+    beside = [t for t in outcome.tasks if ".references." in t or t in ("copy.wait", "copy.hold")]
+    again = outcome.rerun([*ALONG, *beside, "copy.loaded", "copy.tables.p", "copy.tables.c"])
+    assert again.tasks["copy.prepare"] == "failed"
+    assert again.instances["copy.prepare"].try_number == outcome.instances["copy.prepare"].try_number + 1
+    assert shop[1].rows("SELECT * FROM n.d ORDER BY id") == RIGHT[:2]
+    assert shop[1].rows("SELECT * FROM airflow_subset.run_lock") == []
+
+
+def test_a_table_cleared_alone_while_references_are_fetched(shop: Shop, dag_file: Write) -> None:
+    """As Airflow 3.1 does it, which leaves `prepare` as it is: `drop` must not take fetched rows for the filter's."""
+    for database in shop:
+        database.run(EARLY)
+    shop[0].run(EARLY_ROWS)
+    outcome = dag_file(
+        COPY.format(
+            """schemas=["n"], consistent=False, filters={"p": "id <= 1"}, relations={"c.p_id": {"follow": False},
+            "d.p_id": {"follow": False, "references": "drop"}}"""
+        )
+    ).run()
+    assert (outcome.state, shop[1].rows("SELECT * FROM n.d")) == ("success", RIGHT[:1])
+    extracts = [f"copy.tables.{table}" for table in "pqcd"]
+    first = ["copy.prepare", *extracts, "copy.loaded", "copy.references.p", "copy.tables.d"]
+    again = outcome.rerun(list(outcome.tasks), first=first)
+    assert (again.state, shop[1].rows("SELECT * FROM n.d")) == ("success", RIGHT[:1])
 
 
 def test_a_clause_with_a_secret_is_not_edited_during_a_run(
