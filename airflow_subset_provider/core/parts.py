@@ -39,22 +39,21 @@ class Parts:
     def cut(self) -> list[Chunk]:
         """Make the table ready to be loaded in parts: empty, the parts written down; these.
 
-        Where an earlier attempt has done that since the run was prepared: the parts that it wrote down.
+        Where the table has been loaded since the run was prepared: the parts that were written down.
 
         Raises:
             SubsetError: nothing has changed.
         """
         with self.ends.both() as (source, target):
             with holding(target, self.tally.run, self.tally.taken) as state:
-                before, noted = state.claims(self.table), state.chunks(self.table)
-            if any(before):  # parts may be there, and what later steps have built upon them
-                return noted
+                before = state.claims(self.table)
             with source.snapshot():
                 most = self.most if target.undoes(self.table) else 1
                 found = chunks.cut(self.plan, self.table, self.rows, source, most)
             with holding(target, self.tally.run, self.tally.taken) as state:
                 # Another attempt may have cut it while this one looked at the source, and parts may be there by now.
-                if state.claims(self.table) == before and state.claim([self.table]):
+                first = state.claims(self.table) == before and state.claim([self.table])
+                if first and not state.loaded([self.table]):
                     state.note_chunks(self.table, found)  # first: it waits for parts of an earlier cut under way
                     target.execute(sa.delete(target.tables[self.table]))
                     state.note_stats(self.tally.run, self.table, Stats())

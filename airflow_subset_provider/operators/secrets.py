@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # From the first quotation mark in a server's words, in whatever language, to the last: what is quoted may hold some.
 _MARK = r"""["'`\u00ab\u00bb\u2018-\u201f\u300c\u300d]"""
+SHORTEST_NAME = 15  # characters that every server keeps of a name that is too long for it: 63 bytes, at most four each
 _QUOTED = re.compile(f"{_MARK}.*{_MARK}", re.DOTALL)
 
 
@@ -63,12 +64,25 @@ def masked_error(error: SubsetError) -> SubsetError:
 
 
 def _masked_fault(fault: Fault) -> Fault:
-    """Of a clause with a secret, a server may quote any piece: nothing that it quotes is shown, nor a place in it."""
+    """Of a clause with a secret, a server may quote any piece: nothing that it quotes is shown, nor a place in it.
+
+    Nor is any word of the secret, which Postgres shows in small letters where it takes it for a name.
+    """
     clause = masked(fault.clause)
     shown = replace(fault, what=masked(fault.what), where=masked(fault.where), do=masked(fault.do))
     if clause == fault.clause:
         return shown
-    return replace(shown, what=masked(_QUOTED.sub("***", fault.what)), clause=clause, position=0)
+    what = masked(_QUOTED.sub("***", fault.what))
+    for word in _hidden_words(fault.clause, clause):
+        what = re.sub(rf"{re.escape(word[:SHORTEST_NAME])}\w*", "***", what, flags=re.IGNORECASE)
+    return replace(shown, what=what, clause=clause, position=0)
+
+
+def _hidden_words(clause: str, shown: str) -> list[str]:
+    """The words of what `***` stands for."""
+    around = "(.*?)".join(map(re.escape, shown.split("***")))
+    found = re.fullmatch(around, clause, re.DOTALL)
+    return [word for text in (found.groups() if found else ()) for word in re.findall(r"\w{3,}", text)]
 
 
 def masked_report(report: Report) -> Report:

@@ -85,6 +85,33 @@ def test_it_is_not_in_what_is_said_of_a_clause_that_is_refused(
     assert shows(printed, secret) == set()
 
 
+@pytest.mark.parametrize(
+    ("clause", "said"),
+    [
+        ("{}(id) = 1", "function ***(integer) does not exist"),
+        ("customer.{} = 1", "column customer.*** does not exist"),
+        ("a.b.c.{} = 1", "cross-database references are not implemented"),
+        ("{}" + "x" * 90 + " = 1", "does not exist"),
+    ],
+)
+def test_it_is_not_in_what_a_server_takes_for_a_name(
+    clause: str,
+    said: str,
+    shop: Shop,
+    dag_file: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Somebody has forgotten the quotes; Postgres turns names into small letters and cuts them."""
+    monkeypatch.setenv("AIRFLOW_VAR_API_SECRET", "Hidden4711Unquoted")
+    template = clause.format("{{ var.value.api_secret }}")
+    outcome = dag_file(REFUSED.format("x").replace("x = '{{ var.value.api_secret }}'", template)).run()
+    assert outcome.of_state("failed") == {"copy.prepare"}
+    printed = "".join(capfd.readouterr())
+    assert said in printed
+    assert "hidden4711" not in printed.lower()
+
+
 @pytest.mark.parametrize("secret", ODD)
 def test_it_is_not_in_what_is_rendered(
     secret: str, shop: Shop, dag_file: Write, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

@@ -435,6 +435,11 @@ XY = "CREATE TYPE xy AS (x int, y varchar(9));"
             r"a domain over character varying\(5\), the",
         ),
         ("CREATE TYPE xy AS ENUM ('x', 'y');", "CREATE TYPE xy AS ENUM ('x');", r"the target's public\.xy lacks 'y'"),
+        (
+            "CREATE TYPE xy AS RANGE (subtype = timestamp);",
+            "CREATE TYPE xy AS RANGE (subtype = date);",
+            r"public\.xy is a range of date, the source's a range of timestamp without time zone",
+        ),
     ],
 )
 @pytest.mark.parametrize("around", ["xy", "xy[]", "a domain", "a domain of arrays", "a composite"])
@@ -453,15 +458,38 @@ def test_types_of_one_name_that_are_made_otherwise(
 
 
 @POSTGRES
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("interval", "interval day"),
+        ("interval[]", "interval year to month[]"),
+        ("text", "name"),
+        ("varchar(80)", "name"),
+        ("xy_multirange", "xy_multirange"),
+    ],
+)
+def test_types_that_cut_values(lab: MakeLab, source: str, target: str) -> None:
+    """Each is taken for the other by its name or by the server's implicit casts."""
+    ranges = ("CREATE TYPE xy AS RANGE (subtype = float8);", "CREATE TYPE xy AS RANGE (subtype = float4);")
+    theirs, ours = (
+        f"{xy} CREATE TABLE t (id int PRIMARY KEY, v {type_});"
+        for xy, type_ in zip(ranges, (source, target), strict=True)
+    )
+    assert "public.t.v: the target's type" in str(lab(theirs, "", target=ours).refusal())
+
+
+@POSTGRES
 def test_types_that_have_room(lab: MakeLab) -> None:
     """And a composite type that lost an attribute, and one that is nobody's column."""
-    table = "CREATE TABLE t (id int PRIMARY KEY, a xy, b xy[], c d, e m);"
-    source = f"{XY} CREATE DOMAIN d AS xy; CREATE TYPE m AS ENUM ('a'); CREATE TYPE unused AS (a int);"
+    table = "CREATE TABLE t (id int PRIMARY KEY, a xy, b xy[], c d, e m, f interval day, g r, h r_multirange);"
+    made = "CREATE TYPE r AS RANGE (subtype = date);"
+    source = f"{XY} {made} CREATE DOMAIN d AS xy; CREATE TYPE m AS ENUM ('a'); CREATE TYPE unused AS (a int);"
     target = (
         "CREATE TYPE xy AS (gone int, x int, y varchar(99)); ALTER TYPE xy DROP ATTRIBUTE gone; CREATE DOMAIN d AS xy;"
-        "CREATE TYPE m AS ENUM ('b', 'a'); CREATE TYPE unused AS (b int);"
+        f"{made} CREATE TYPE m AS ENUM ('b', 'a'); CREATE TYPE unused AS (b int);"
     )
-    db = lab(source + table, "INSERT INTO t VALUES (1, '(1,a)', '{\"(2,b)\"}', '(3,c)', 'a');", target=target + table)
+    row = "(1, '(1,a)', '{\"(2,b)\"}', '(3,c)', 'a', '2 days', '[2024-01-01,2024-01-03)', '{}')"
+    db = lab(source + table, f"INSERT INTO t VALUES {row};", target=target + table.replace("interval day", "interval"))
     assert db.run().kept == 1
     assert [str(v) for v in db.target.rows("t")[0]] == [str(v) for v in db.source.rows("t")[0]]
 

@@ -306,7 +306,19 @@ def test_a_part_that_dies_leaves_nothing(lab: MakeLab) -> None:
     _end(db, run)
 
 
-@pytest.mark.parametrize("loaded", [0, 1, 99])
+def test_a_table_that_is_loaded_is_not_cut_again(lab: MakeLab) -> None:
+    """Later steps may have built on it."""
+    db = shop(lab)
+    run, sale, numbers = _cut(db)
+    for n in numbers:
+        run.parts(sale).load(n)
+    again = replace(run, chunk_rows=80).parts(sale).cut()
+    assert [c.number for c in again] == numbers
+    assert db.target.rows("sale")
+    _end(db, run)
+
+
+@pytest.mark.parametrize("loaded", [0, 1])
 def test_a_table_is_cut_again(lab: MakeLab, loaded: int) -> None:
     """With some of its parts there, and into other parts."""
     db = shop(lab)

@@ -26,7 +26,6 @@ class Server:
             for 7); MySQL takes hundreds.
         explain: the table of a plan, with the share of rows that conditions leave.
         unlimited: session variables that would cut a long recursion or a long copy short, with their greatest values.
-        passes_over_invisible: `*`, which has no INVISIBLE columns, takes no right on them either.
         cuts_short: SQL for whether a recursion may end at the session's limit without an error.
         modes_gone: SQL modes that the other server's triggers may have been made under, that this one refuses, and that
             say nothing of triggers.
@@ -40,7 +39,6 @@ class Server:
     most_members: int
     explain: str
     unlimited: tuple[tuple[str, str], ...]
-    passes_over_invisible: bool = False
     cuts_short: str = "FALSE"
     modes_gone: tuple[str, ...] = ()
     version: tuple[int, int, int] = (0, 0, 0)
@@ -64,7 +62,6 @@ MYSQL = Server(
         ("information_schema_stats_expiry", "0"),
         ("range_optimizer_max_mem_size", "0"),
     ),
-    passes_over_invisible=True,
     modes_gone=("NO_AUTO_CREATE_USER",),
 )
 # MariaDB cuts a recursion at its limit and only warns, with code 1931: see `MySqlSession.refuse_truncation`. Whether

@@ -45,6 +45,7 @@ def raw(statement: str) -> LiteralString:
 
 # OIDs from 16384 on are the users' own (FirstNormalObjectId in access/transam.h). Each table has a composite type: left
 # out are those that no column is of, and no domain.
+# Multiranges are of PostgreSQL 14 and later, and so is their column in pg_range.
 TYPES = """
 WITH used AS (
     SELECT atttypid AS oid FROM pg_attribute WHERE atttypid >= 16384 AND attnum > 0 AND NOT attisdropped
@@ -57,10 +58,13 @@ SELECT format_type(t.oid, NULL), t.typtype::text,
                   WHERE attrelid = t.typrelid AND attnum > 0 AND NOT attisdropped ORDER BY attnum) END,
        CASE t.typtype
        WHEN 'd' THEN ARRAY[format_type(t.typbasetype, t.typtypmod)]
+       WHEN 'r' THEN ARRAY(SELECT format_type(rngsubtype, NULL) FROM pg_range WHERE rngtypid = t.oid)
+       WHEN 'm' THEN ARRAY(SELECT format_type(rngsubtype, NULL) FROM pg_range r
+                           WHERE to_jsonb(r) ->> 'rngmultitypid' = t.oid::text)
        ELSE ARRAY(SELECT format_type(atttypid, atttypmod) FROM pg_attribute
                   WHERE attrelid = t.typrelid AND attnum > 0 AND NOT attisdropped ORDER BY attnum) END
 FROM pg_type t
-WHERE t.oid >= 16384 AND (t.typtype IN ('e', 'd') OR t.typtype = 'c' AND EXISTS (
+WHERE t.oid >= 16384 AND (t.typtype IN ('e', 'd', 'r', 'm') OR t.typtype = 'c' AND EXISTS (
     SELECT FROM used u WHERE u.oid IN (t.oid, t.typarray)))
 """
 
