@@ -7,8 +7,10 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import psutil
 
@@ -17,6 +19,7 @@ from tests.airflow.conftest import Database
 
 Shop = tuple[Database, Database]
 PATIENCE = 300.0
+CLEARS = 5
 
 
 class Airflow:
@@ -61,7 +64,16 @@ class Airflow:
         """As a user clears them in the grid, with their downstream tasks."""
         marks = [Standalone.marked(task) for task in tasks]
         wanted = {"dry_run": False, "dag_run_id": run, "task_ids": marks, "include_downstream": True}
-        self._standalone.call(f"/api/v2/dags/{self._dag_id}/clearTaskInstances", wanted | {"only_failed": False})
+        place = f"/api/v2/dags/{self._dag_id}/clearTaskInstances"
+        for left in reversed(range(CLEARS)):
+            try:
+                self._standalone.call(place, wanted | {"only_failed": False})
+            except HTTPError as error:  # its scheduler is writing to the same SQLite: rolled back
+                if error.code != HTTPStatus.INTERNAL_SERVER_ERROR or not left:
+                    raise
+                time.sleep(1)
+            else:
+                return
 
     def make_pool(self, name: str, slots: int) -> None:
         self._standalone.call("/api/v2/pools", {"name": name, "slots": slots})
