@@ -212,7 +212,8 @@ class Run:
             self._tell_cycle(component)
             if not state.claim(component.tables) or (not again and state.loaded(component.tables)):
                 return self._done_by_another(state, component.tables)
-            self._turn(state).to_extract(component)
+            turn = self._turn(state)
+            (turn.to_extract_again if again else turn.to_extract)(component)
             for table in component.tables:
                 state.note_chunks(table, ())  # first: it waits for parts under way
                 target.execute(sa.delete(target.tables[table]))

@@ -161,8 +161,18 @@ class State:
 
     def holder(self) -> str | None:
         """The run that holds the lock."""
-        rows = self._target.rows(sa.select(self._lock.c.run)) if self.exists() else []
-        return rows[0][0] if rows else None
+        held = self._held()
+        return held[0] if held else None
+
+    def taken(self, run: str) -> str | None:
+        """When the run took the lock; None: it does not hold it."""
+        held = self._held()
+        return held[1] if held and held[0] == run else None
+
+    def _held(self) -> tuple[str, str] | None:
+        """The run that holds the lock, and since when."""
+        rows = self._target.rows(sa.select(self._lock.c.run, self._lock.c.taken)) if self.exists() else []
+        return (rows[0][0], rows[0][1]) if rows else None
 
     def lock(self, run: str, alive: Callable[[str, datetime], bool]) -> str:
         """Take the lock, from a dead run too.
@@ -205,12 +215,6 @@ class State:
             now = f"this run does not hold the target, {f'run {rows[0][0]!r}' if rows else 'nobody'} does"
             raise LockedError(Fault(now, self._target.label, "Clear the run from `prepare` on."))
         return str(rows[0][1])
-
-    def taken(self, run: str) -> str | None:
-        """When the run took the lock; None: it does not hold it."""
-        locks = sa.select(self._lock.c.taken).where(self._lock.c.run == run)
-        rows = self._target.rows(locks) if self.exists() else []
-        return str(rows[0][0]) if rows else None
 
     def release(self, run: str) -> bool:
         """Give the lock up; False when the run did not hold it."""

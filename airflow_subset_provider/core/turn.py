@@ -38,17 +38,25 @@ class Turn:
 
         Raises:
             EarlyError: they are not.
-            TargetError: rows have been fetched since, by what the component's rows reference.
         """
-        if self.state.any_closed():
-            what = f"{component.title} cannot be loaded again: referenced rows have been fetched since"
-            raise TargetError(Fault(what, self.target, AGAIN))
         loaded = {t for c in self.plan.extracts for t in c.tables} - set(component.tables)
         parents = sorted(read_by_drop(self.plan, component) & loaded)
         if not parents:
             return
         what = f"it is not loaded yet since the target was emptied, and {component.title} hangs on it"
         EarlyError.raise_for(Fault(what, str(table), AGAIN) for table in self.state.unclaimed(parents))
+
+    def to_extract_again(self, component: Component) -> None:
+        """The same, of tables that may be loaded: nothing may have been built upon them.
+
+        Raises:
+            EarlyError: parents are missing.
+            TargetError: rows have been fetched since, by what the rows of some component reference.
+        """
+        if self.state.any_closed():
+            what = f"{component.title} cannot be loaded again: referenced rows have been fetched since"
+            raise TargetError(Fault(what, self.target, AGAIN))
+        self.to_extract(component)
 
     def to_close(self, below: Iterable[Component] = ()) -> None:
         """All tables must be loaded, and the rows fetched that those of other components reference.
