@@ -7,11 +7,11 @@ everywhere else in Airflow. Hooks and drivers are imported when an endpoint of t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow.sdk import BaseHook
+from msgspec import Struct
 
 from airflow_subset_provider.compat import AirflowNotFoundException, AirflowRuntimeError
 from airflow_subset_provider.core.errors import EndpointError, Fault
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Address", "address", "endpoint"]
 
 
-@dataclass(frozen=True)
-class Address:
+class Address(Struct, frozen=True):
     """What the world calls a database: no user, no password.
 
     Attributes:

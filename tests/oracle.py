@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from airflow_subset_provider.core.schema import ForeignKey, Schema, Table, TableName
 from airflow_subset_provider.core.spec import Policy, RelationSpec, Rule, Spec

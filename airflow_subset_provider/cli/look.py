@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
-from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from msgspec import to_builtins
 
 from airflow_subset_provider.cli import show, spec_file
 from airflow_subset_provider.cli.options import Consistent, Output, Request, Schemas, Source, read_catalog, takes, write
@@ -74,7 +74,7 @@ def plan(
     if format_ is Format.SVG:
         write(picture.svg(built, {t: str(p.rows) for t, p in zip(built.tables, found.tables, strict=True)}), output)
     elif format_ is Format.JSON:
-        write(json.dumps({**found.as_dict(), "suggestions": [asdict(h) for h in hints]}, indent=1), output)
+        write(json.dumps({**found.as_dict(), "suggestions": to_builtins(hints)}, indent=1), output)
     else:
         with show.page(output) as page:
             show.plan(page, found, hints)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from airflow_subset_provider.core import drift, select, strictness
 from airflow_subset_provider.core.engines.base import Source, Target

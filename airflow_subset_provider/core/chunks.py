@@ -11,11 +11,11 @@ in between may be missed or be read twice (and then refused by the target's key)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
 
 import sqlalchemy as sa
+from msgspec import Struct
 
 from airflow_subset_provider.core import select, sql
 from airflow_subset_provider.core.engines.base import Flavour, Source
@@ -29,8 +29,7 @@ SAMPLED = 200  # keys looked at for each part: its rows are about 7 % more or le
 MILLION = 1_000_000
 
 
-@dataclass(frozen=True)
-class Chunk:
+class Chunk(Struct, frozen=True):
     """One part of a table.
 
     Attributes:

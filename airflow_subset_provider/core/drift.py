@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from airflow_subset_provider.core.errors import Fault
 from airflow_subset_provider.core.schema import Column, ForeignKey, Schema, Table, TableName
@@ -21,8 +23,7 @@ SIZED = re.compile(
 UNLIMITED = {"character varying": ("character varying", "text"), "numeric": ("numeric",)}
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(Struct, frozen=True):
     """One thing that was added, dropped or changed.
 
     Attributes:
@@ -70,8 +71,7 @@ def added_columns(table: Table, live: Schema) -> list[Column]:
     return [c for c in live[table.name].copied if table.column(c.name) is None]
 
 
-@dataclass(frozen=True)
-class _Comparison:
+class _Comparison(Struct, frozen=True):
     old: Schema
     new: Schema
     unread: Collection[TableName]

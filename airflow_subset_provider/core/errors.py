@@ -9,12 +9,12 @@ the request, the schema or a privilege (everything else).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Self
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+
+class Fault(Struct, frozen=True):
     """One thing that is wrong: what, where (table, clause, foreign key, connection) and what to do.
 
     Attributes:

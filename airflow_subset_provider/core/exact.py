@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import sqlalchemy as sa
+from msgspec.structs import replace
 
 from airflow_subset_provider.core import select
 from airflow_subset_provider.core.bans import Settlement

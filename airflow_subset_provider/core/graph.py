@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from airflow_subset_provider.core.schema import ForeignKey, Schema, TableName
 
 NAMED = 3  # tables in a short title
 
 
-@dataclass(frozen=True)
-class Component:
+class Component(Struct, frozen=True):
     """One strongly connected component.
 
     Attributes:
@@ -51,8 +52,7 @@ class Component:
         return f"{replace(self, tables=self.tables[:NAMED]).title} and {more} more" if more > 0 else self.title
 
 
-@dataclass(frozen=True)
-class Graph:
+class Graph(Struct, frozen=True, dict=True):
     """The condensation of a schema's foreign-key graph.
 
     Attributes:

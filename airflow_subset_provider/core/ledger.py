@@ -11,12 +11,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 import sqlalchemy as sa
+from msgspec.structs import replace
 from sqlalchemy.dialects import sqlite
 
 from airflow_subset_provider.core import sql

@@ -12,11 +12,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from queue import SimpleQueue
 from threading import Lock
 from typing import Protocol
+
+from msgspec import Struct
 
 from airflow_subset_provider.core import chunks, snapshot
 from airflow_subset_provider.core.graph import Component
@@ -117,8 +119,7 @@ def _each(
             raise
 
 
-@dataclass(frozen=True)
-class _Piece:
+class _Piece(Struct, frozen=True):
     """What one member of the crew does at a time: a component's step, its cutting into parts, or one of the parts."""
 
     component: Component

@@ -5,9 +5,8 @@ What a part is, and why none is loaded twice or left out, is in chunks.py. Here 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import sqlalchemy as sa
+from msgspec import Struct
 
 from airflow_subset_provider.core import chunks, engines, indexes, select
 from airflow_subset_provider.core.chunks import Chunk
@@ -20,8 +19,7 @@ from airflow_subset_provider.core.state import State, Stats, holding
 from airflow_subset_provider.core.tally import Tally, told
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(Struct, frozen=True):
     """The parts of one table, in one run.
 
     Attributes:

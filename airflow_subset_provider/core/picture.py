@@ -12,6 +12,8 @@ from html import escape
 from itertools import pairwise
 from math import ceil, sqrt
 
+from msgspec import Struct
+
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.schema import ForeignKey, TableName
 from airflow_subset_provider.core.spec import Rule
@@ -26,8 +28,7 @@ WORDS = {
 }
 
 
-@dataclass(frozen=True)
-class Edge:
+class Edge(Struct, frozen=True):
     """All foreign keys from one child to one parent."""
 
     parent: TableName
@@ -41,8 +42,7 @@ class Edge:
         return "; ".join(", ".join(k.columns) for k in self.keys)
 
 
-@dataclass(frozen=True)
-class Drawing:
+class Drawing(Struct, frozen=True):
     """What is drawn: tables with their kind, name and rank, and the edges between them."""
 
     kinds: Mapping[TableName, str]
@@ -165,8 +165,7 @@ STYLE = """
 """
 
 
-@dataclass(frozen=True)
-class Lane:
+class Lane(Struct, frozen=True):
     """Where an edge passes a column that neither of its ends stands in."""
 
     edge: int

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+
+from msgspec import Struct
 
 from airflow_subset_provider.core import graph, names, relations
 from airflow_subset_provider.core.errors import Fault, RequestError
@@ -21,8 +22,7 @@ from airflow_subset_provider.core.schema import ForeignKey, Schema, TableName
 from airflow_subset_provider.core.spec import Policy, Rule, Spec
 
 
-@dataclass(frozen=True)
-class Sample:
+class Sample(Struct, frozen=True):
     """A sample of a table: either a share of its rows by key hash, or its first rows by key order.
 
     Attributes:
@@ -35,8 +35,7 @@ class Sample:
     seed: int
 
 
-@dataclass(frozen=True)
-class TablePlan:
+class TablePlan(Struct, frozen=True):
     """What happens to one table.
 
     Attributes:
@@ -56,8 +55,7 @@ class TablePlan:
         return self.filter is not None or self.sample is not None
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(Struct, frozen=True, dict=True):
     """A settled request.
 
     Attributes:

@@ -8,9 +8,10 @@ it, `release` and the next run find in the notes what to put back.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from airflow_subset_provider.core import checks, indexes, strictness
 from airflow_subset_provider.core.engines.base import INDEX, Session, Source, Suspended, Target
@@ -41,8 +42,7 @@ class Claim(NamedTuple):
     left_out: list[str]
 
 
-@dataclass(frozen=True)
-class Preparation:
+class Preparation(Struct, frozen=True):
     """The preparation of one run, on its two open ends.
 
     Attributes:

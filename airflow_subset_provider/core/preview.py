@@ -8,8 +8,9 @@ the catalog's estimates are known.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
+
+from msgspec import Struct, to_builtins
 
 from airflow_subset_provider.core import checks, estimate, exact, snapshot
 from airflow_subset_provider.core.engines.base import Source
@@ -24,8 +25,7 @@ PREVIEW_VERSION = 1
 UNKNOWN = -1
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(Struct, frozen=True):
     """How many rows of a table are kept.
 
     Attributes:
@@ -54,8 +54,7 @@ class Rows:
         return f"~{self.own:,} + ≤{self.referred:,}" if self.referred else f"~{self.own:,}"
 
 
-@dataclass(frozen=True)
-class TablePreview:
+class TablePreview(Struct, frozen=True):
     """One table.
 
     Attributes:
@@ -74,8 +73,7 @@ class TablePreview:
     rows: Rows
 
 
-@dataclass(frozen=True)
-class CyclePreview:
+class CyclePreview(Struct, frozen=True):
     """One cycle: its tables and, per foreign key inside it, the columns that can be NULL."""
 
     id: str
@@ -83,8 +81,7 @@ class CyclePreview:
     keys: tuple[tuple[str, tuple[str, ...]], ...]
 
 
-@dataclass(frozen=True)
-class Preview:
+class Preview(Struct, frozen=True):
     """A plan with numbers.
 
     Attributes:
@@ -106,7 +103,7 @@ class Preview:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON, versioned."""
-        return {"preview_version": PREVIEW_VERSION, **asdict(self)}
+        return {"preview_version": PREVIEW_VERSION, **to_builtins(self)}
 
 
 def preview(

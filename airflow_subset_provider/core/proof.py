@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from airflow_subset_provider.core import indexes
 from airflow_subset_provider.core import plan as planning
@@ -27,8 +29,7 @@ from airflow_subset_provider.core.tally import Tally
 HEALINGS = 3  # passes of heal.py; one is enough unless rows change while constraints are put back
 
 
-@dataclass(frozen=True)
-class Proof:
+class Proof(Struct, frozen=True):
     """The proof of one run, on its two open ends."""
 
     plan: Plan

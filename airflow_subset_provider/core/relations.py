@@ -7,8 +7,9 @@ stage asks about patterns, defaults or nullability again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from airflow_subset_provider.core import names
 from airflow_subset_provider.core.errors import Fault
@@ -16,8 +17,7 @@ from airflow_subset_provider.core.schema import Column, ForeignKey, Schema, Tabl
 from airflow_subset_provider.core.spec import Policy, RelationSpec, Spec
 
 
-@dataclass(frozen=True)
-class Relation:
+class Relation(Struct, frozen=True):
     """One foreign key in use.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from airflow_subset_provider.core import engines
 from airflow_subset_provider.core.engines.base import INDEX, Endpoint, Suspended, Target
@@ -10,8 +10,7 @@ from airflow_subset_provider.core.errors import SubsetError
 from airflow_subset_provider.core.state import State
 
 
-@dataclass(frozen=True)
-class Repaired:
+class Repaired(Struct, frozen=True):
     """One thing that was out of force.
 
     Attributes:
@@ -23,8 +22,7 @@ class Repaired:
     how: str
 
 
-@dataclass(frozen=True)
-class Repair:
+class Repair(Struct, frozen=True):
     """What was found.
 
     Attributes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
+
+from msgspec import Struct, to_builtins
 
 from airflow_subset_provider.core import snapshot
 
@@ -45,8 +46,7 @@ class Prepared(NamedTuple):
         return (*self.drifted, *self.remarks)
 
 
-@dataclass(frozen=True)
-class TableReport:
+class TableReport(Struct, frozen=True):
     """One table's part of a run.
 
     Attributes:
@@ -68,8 +68,7 @@ class TableReport:
     seconds: float
 
 
-@dataclass(frozen=True)
-class KeyReport:
+class KeyReport(Struct, frozen=True):
     """One foreign key of the copy.
 
     Attributes:
@@ -84,8 +83,7 @@ class KeyReport:
     in_source: bool
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(Struct, frozen=True):
     """A finished run.
 
     Attributes:
@@ -125,7 +123,7 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """For JSON: versioned, with the totals."""
         totals = {"kept": self.kept, "source_rows": self.source_rows, "dangling": self.dangling}
-        return {"report_version": REPORT_VERSION, **asdict(self), **totals}
+        return {"report_version": REPORT_VERSION, **to_builtins(self), **totals}
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -134,7 +132,7 @@ class Report:
     @classmethod
     def from_dict(cls, shape: dict[str, Any]) -> Report:
         """Read what `as_dict` wrote."""
-        fields = {k: shape[k] for k in cls.__dataclass_fields__ if k in shape}
+        fields = {k: shape[k] for k in cls.__struct_fields__ if k in shape}
         fields["tables"] = tuple(TableReport(**t) for t in shape["tables"])
         fields["keys"] = tuple(KeyReport(**k) for k in shape["keys"])
         fields["warnings"] = tuple(shape["warnings"])

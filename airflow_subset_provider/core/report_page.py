@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
+
+from msgspec import Struct
 
 from airflow_subset_provider.core import picture
 from airflow_subset_provider.core.errors import Fault, RequestError
@@ -21,8 +22,7 @@ from airflow_subset_provider.core.tally import size
 SUFFIXES = (".html", ".json", ".md")
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(Struct, frozen=True):
     """One table of the page: its numbers, and the bars in percent."""
 
     table: TableReport

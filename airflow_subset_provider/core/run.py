@@ -7,14 +7,16 @@ in different processes and may be repeated.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from msgspec.structs import replace
 
 from airflow_subset_provider.core import chunks, engines, graph, indexes, select, snapshot
 from airflow_subset_provider.core import plan as planning
@@ -135,7 +137,7 @@ class Run:
         return self._but(taken=prepared.taken)
 
     def _but(self, **changes: Any) -> Run:
-        run = replace(self, **changes)
+        run = dataclasses.replace(self, **changes)
         run.ends.cancelled_with(self.ends)
         return run
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from threading import Event, Thread
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from airflow_subset_provider.core import engines
 from airflow_subset_provider.core.errors import Fault, RequestError, SubsetError
@@ -90,8 +91,7 @@ def prove(end: Endpoint, purpose: str, exported: str) -> None:
             pass
 
 
-@dataclass(frozen=True)
-class Holder:
+class Holder(Struct, frozen=True):
     """A session that holds one state of the source.
 
     Attributes:

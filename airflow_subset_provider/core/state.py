@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from msgspec import Struct, field
+from msgspec.structs import asdict
 from sqlalchemy.dialects import mysql
 
 from airflow_subset_provider.core.chunks import Chunk
@@ -91,8 +92,7 @@ def _placed(schema: str, prefix: str) -> dict[str, sa.Table]:
     }
 
 
-@dataclass(frozen=True)
-class Stats:
+class Stats(Struct, frozen=True):
     """What a run did to one table.
 
     Attributes:

@@ -7,9 +7,9 @@ foreign key to declare, a table to set a rule for.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import sqlalchemy as sa
+from msgspec import Struct
 
 from airflow_subset_provider.core import sql
 from airflow_subset_provider.core.engines.base import Source
@@ -25,8 +25,7 @@ ENOUGH = 5  # different values, all found in the parent, before a column is wort
 LARGE_SHARE = 0.25  # of all kept rows
 
 
-@dataclass(frozen=True)
-class Suggestion:
+class Suggestion(Struct, frozen=True):
     """One thing worth doing.
 
     Attributes:

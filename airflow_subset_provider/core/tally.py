@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from airflow_subset_provider.core.engines.base import Moved, Target
 from airflow_subset_provider.core.schema import TableName
@@ -15,8 +17,7 @@ LOG_EVERY = 5.0  # seconds of a long copy
 WORTH_ANALYZING = 1000  # rows; below that a wrong guess of the planner costs less than ANALYZE
 
 
-@dataclass(frozen=True)
-class Tally:
+class Tally(Struct, frozen=True):
     """The numbers of one run.
 
     Attributes:

@@ -8,7 +8,8 @@ and will not be taken again. Rows that are not there would be taken for rows tha
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from airflow_subset_provider.core.errors import EarlyError, Fault, TargetError
 from airflow_subset_provider.core.graph import Component
@@ -21,8 +22,7 @@ AGAIN = "Run all steps again, from `prepare` on."
 LOST = "or the target's server has lost the rows in a crash"
 
 
-@dataclass(frozen=True)
-class Turn:
+class Turn(Struct, frozen=True):
     """One step's look at what the steps before it have left.
 
     Attributes:

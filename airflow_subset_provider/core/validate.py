@@ -6,9 +6,8 @@ request wants all of them, so here the filters are asked about one by one whatev
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import sqlalchemy as sa
+from msgspec import Struct
 
 from airflow_subset_provider.core import checks, names, sql
 from airflow_subset_provider.core import plan as planning
@@ -18,8 +17,7 @@ from airflow_subset_provider.core.schema import Schema, TableName
 from airflow_subset_provider.core.spec import Spec
 
 
-@dataclass(frozen=True)
-class FilterCheck:
+class FilterCheck(Struct, frozen=True):
     """One filter the server accepts.
 
     Attributes:
@@ -33,8 +31,7 @@ class FilterCheck:
     source_rows: int
 
 
-@dataclass(frozen=True)
-class Validation:
+class Validation(Struct, frozen=True):
     """What came out."""
 
     filters: tuple[FilterCheck, ...]

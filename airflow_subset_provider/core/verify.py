@@ -5,9 +5,8 @@ Stands on nothing a run said of itself but its notes of how many rows it wrote.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import sqlalchemy as sa
+from msgspec import Struct
 
 from airflow_subset_provider.core import engines
 from airflow_subset_provider.core import plan as planning
@@ -20,8 +19,7 @@ from airflow_subset_provider.core.schema import Schema, TableName
 from airflow_subset_provider.core.state import State
 
 
-@dataclass(frozen=True)
-class Verification:
+class Verification(Struct, frozen=True):
     """What was found.
 
     Attributes:

@@ -9,18 +9,17 @@ LATERAL; MySQL and MariaDB allow several recursive members (PostgreSQL manual 7.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from msgspec import Struct
 
 from airflow_subset_provider.core.engines.base import Flavour
 from airflow_subset_provider.core.schema import Column
 from airflow_subset_provider.core.sql import Condition, Rows, equal
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(Struct, frozen=True):
     """From nodes of one tag to nodes of another.
 
     Attributes:

@@ -7,8 +7,10 @@ of which run of `prepare` it is. A task reads what `wait` agreed to, unless `hol
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from airflow_subset_provider.compat import AirflowFailException
 from airflow_subset_provider.core.errors import RetryableError
@@ -19,8 +21,7 @@ LATER = "This task comes too early: it is tried again where it has `retries`; el
 KEY = "snapshot"
 
 
-@dataclass(frozen=True)
-class Word:
+class Word(Struct, frozen=True):
     """What `hold` announced, or `wait` agreed to.
 
     Attributes:

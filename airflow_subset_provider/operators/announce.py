@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset, AssetAlias
+from airflow.sdk import Asset
 
 from airflow_subset_provider import connections
 from airflow_subset_provider.assets import copy_asset, tables_alias
@@ -25,11 +25,6 @@ if TYPE_CHECKING:
 # Airflow records all of a task's events in the request that ends the task, and its workers wait 5 seconds for that
 # (`[workers] execution_api_timeout`). On two busy cores an event took 9 to 16 ms.
 DEFAULT_MOST = 100
-
-
-def outlets(target_conn_id: str) -> list[Asset | AssetAlias]:
-    """What `finish` declares at parse time."""
-    return [copy_asset(target_conn_id), tables_alias(target_conn_id)]
 
 
 def announce(events: Any, job: Job, report: Report, log: logging.Logger) -> None:

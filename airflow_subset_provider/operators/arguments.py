@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
 from airflow.sdk import XComArg
+from msgspec import Struct
 
 from airflow_subset_provider.compat import task_arguments
 from airflow_subset_provider.core.errors import Fault, RequestError
@@ -27,8 +27,7 @@ OF_THE_GROUP = ("dag", "task_group", "doc_md", "task_display_name")
 MEANINGLESS = ("task_id", "default_args", "map_index_template", "multiple_outputs")
 
 
-@dataclass(frozen=True)
-class Arguments:
+class Arguments(Struct, frozen=True):
     """Task arguments by whom they are for."""
 
     everywhere: dict[str, Any]

@@ -10,10 +10,11 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+from msgspec import Struct
 
 from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.graph import Component
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
 CUT, PARTS = "cut", "parts"
 
 
-@dataclass(frozen=True, repr=False)
-class Job:
+class Job(Struct, frozen=True, dict=True):
     """One SubsetOperator, as its tasks see it.
 
     Attributes:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from airflow_subset_provider.connections import Address, address
 from airflow_subset_provider.core.schema import Table, TableName
 from airflow_subset_provider.operators.job import Job
 from airflow_subset_provider.operators.secrets import masked
@@ -17,6 +16,7 @@ from airflow_subset_provider.operators.secrets import masked
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
+    from airflow_subset_provider.connections import Address
     from airflow_subset_provider.core.state import Stats
 
 
@@ -36,6 +36,8 @@ class Traced:
         """The tables as inputs and outputs; asked after a failed task too, which has moved nothing."""
         from airflow.providers.common.compat.openlineage.facet import SQLJobFacet
         from airflow.providers.openlineage.extractors import OperatorLineage
+
+        from airflow_subset_provider.connections import address
 
         if not self.moved:
             return OperatorLineage()

@@ -7,8 +7,10 @@ were rendered, the hold on the target, and of what the DAG was when the run bega
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from airflow_subset_provider.operators import secrets
 from airflow_subset_provider.operators.job import Job
@@ -17,8 +19,7 @@ KEY = "prepared"
 PREPARE = "prepare"
 
 
-@dataclass(frozen=True)
-class Ready:
+class Ready(Struct, frozen=True):
     """That the target is ready, and what for.
 
     Attributes:

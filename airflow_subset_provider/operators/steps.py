@@ -13,11 +13,11 @@ import logging
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow.sdk import BaseOperator
+from msgspec.structs import replace
 
 from airflow_subset_provider.compat import AirflowFailException, runs_alone
 from airflow_subset_provider.core.errors import (
@@ -29,8 +29,7 @@ from airflow_subset_provider.core.errors import (
     SubsetError,
 )
 from airflow_subset_provider.core.graph import Component
-from airflow_subset_provider.operators import agreement, lock, readiness, reporting, secrets, texts
-from airflow_subset_provider.operators.announce import announce
+from airflow_subset_provider.operators import agreement, lock, readiness, secrets, texts
 from airflow_subset_provider.operators.interruptible import interruptible
 from airflow_subset_provider.operators.job import Job
 from airflow_subset_provider.operators.lineage import Traced
@@ -267,6 +266,8 @@ class PrepareOperator(Step):
 
     def step(self, run: Run, context: Context) -> dict[str, Any]:
         """Prepare; say what with."""
+        from airflow_subset_provider.operators import reporting  # not at the parse, as all that one task alone needs
+
         self._refuse_to_be_alone(context)
         started = time.time()
         reporting.check(self.report)
@@ -382,6 +383,8 @@ class FinishOperator(WritingStep):
 
     def step(self, run: Run, context: Context) -> dict[str, Any]:
         """Finish; the report."""
+        from airflow_subset_provider.operators import announce, reporting
+
         ready = self.ready
         finish = partial(run.finish, ready.started, ready.warnings)
         report = secrets.masked_report(interruptible(finish, run.cancel))
@@ -392,7 +395,7 @@ class FinishOperator(WritingStep):
         shown = secrets.masked_plan(run.plan)
         reporting.leave(report, shown, partial(self._place, context), context["ti"], log_of(self))
         self.reported = True
-        announce(context["outlet_events"], self.job, report, log_of(self))
+        announce.announce(context["outlet_events"], self.job, report, log_of(self))
         shape: dict[str, Any] = json.loads(report.to_json())  # lists where the dataclass has tuples
         return shape
 

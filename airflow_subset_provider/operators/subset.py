@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, BaseOperator, TaskGroup
 
+from airflow_subset_provider.assets import copy_asset, tables_alias
 from airflow_subset_provider.compat import group_arguments
 from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core import snapshot
@@ -25,7 +26,6 @@ from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.spec import OnDrift, Spec, part_size
 from airflow_subset_provider.operators import arguments, catalog_file, texts
-from airflow_subset_provider.operators.announce import outlets
 from airflow_subset_provider.operators.job import CUT, PARTS, Job
 from airflow_subset_provider.operators.parts import LABEL, CutOperator, ExtractPartOperator
 from airflow_subset_provider.operators.snapshot import tasks as snapshot_tasks
@@ -240,8 +240,9 @@ class SubsetOperator(TaskGroup):
     def _last(self, job: Job, given: arguments.Arguments) -> dict[str, Any]:
         """The arguments of the last task: whatever the DAG's default_args say, it alone announces the copy."""
         defaults = {**self.dag.default_args, **self.default_args}
-        wanted = [*outlets(job.target_conn_id), *(given.last.get("outlets", defaults.get("outlets")) or ())]
-        return {**self._task("finish"), **given.last, "outlets": wanted, "trigger_rule": "all_success"}
+        own = copy_asset(job.target_conn_id), tables_alias(job.target_conn_id)
+        outlets = [*own, *(given.last.get("outlets", defaults.get("outlets")) or ())]
+        return {**self._task("finish"), **given.last, "outlets": outlets, "trigger_rule": "all_success"}
 
     def _group(self, name: str, tooltip: str) -> TaskGroup:
         return TaskGroup(name, parent_group=self, dag=self.dag, tooltip=tooltip)

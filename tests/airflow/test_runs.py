@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 from packaging.version import Version
 
 from airflow_subset_provider.compat import AirflowFailException

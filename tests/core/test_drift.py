@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from airflow_subset_provider.core.checks import check_drift
 from airflow_subset_provider.core.drift import changes, differences

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from airflow_subset_provider.core import graph
 from airflow_subset_provider.core.graph import Graph

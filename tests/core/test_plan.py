@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from airflow_subset_provider.core.errors import RequestError
 from airflow_subset_provider.core.plan import Plan, Sample

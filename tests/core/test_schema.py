@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import fields, replace
 from typing import Any
 
 import pytest
+from msgspec.structs import fields, replace
 
 from airflow_subset_provider.core.graph import condensed
 from airflow_subset_provider.core.schema import Column, ForeignKey, Key, Schema, Table, TableName

@@ -9,10 +9,10 @@ import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from airflow_subset_provider.core import run as running
 from airflow_subset_provider.core.errors import (

@@ -6,9 +6,10 @@ where it cannot be imported (a DAG is parsed without any driver) stands here as 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from airflow_subset_provider.core.errors import EndpointError, Fault
 
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from airflow_subset_provider.core.engines.base import Engine
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """What is known of an engine without importing it.
 
     Attributes:

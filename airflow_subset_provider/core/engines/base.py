@@ -10,10 +10,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
+from msgspec import Struct
 
 from airflow_subset_provider.core.errors import EndpointError, Fault
 from airflow_subset_provider.core.schema import Column, Schema, Table, TableName
@@ -25,8 +25,7 @@ OTHER_SEED = 7_046_029_254_386_353_131  # than anybody gives a sample of theirs
 PAGE = 10_000  # keys in one statement: about 200 kB of SQL for integer keys, 600 kB for UUIDs
 
 
-@dataclass(frozen=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """How to reach one database, without knowing its password.
 
     Attributes:
@@ -36,12 +35,15 @@ class Endpoint:
     """
 
     engine: str
-    connect: Callable[[], Any] = field(repr=False)
+    connect: Callable[[], Any]
     label: str
 
+    def __repr__(self) -> str:
+        """Without `connect`: what that closes over may show a password."""
+        return f"Endpoint({self.engine!r}, {self.label!r})"
 
-@dataclass(frozen=True)
-class Moved:
+
+class Moved(Struct, frozen=True):
     """What one stream moved: rows, bytes on the wire, seconds."""
 
     rows: int = 0
@@ -58,8 +60,7 @@ class Moved:
         return self.rows / self.seconds if self.seconds else 0.0
 
 
-@dataclass(frozen=True)
-class Suspended:
+class Suspended(Struct, frozen=True):
     """A thing of the target that is out of force during a run, and how to put it back.
 
     Attributes:

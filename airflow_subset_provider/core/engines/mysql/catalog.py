@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import groupby
 from typing import Any
+
+from msgspec.structs import replace
 
 from airflow_subset_provider.core.engines.mysql.names import spelled
 from airflow_subset_provider.core.engines.mysql.server import Server

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
 
 import MySQLdb
+from msgspec import Struct
 
 from airflow_subset_provider.core.engines.mysql.errors import code_of, without_values, words_of
 from airflow_subset_provider.core.errors import Fault
@@ -43,8 +43,7 @@ _MODES = {
 }
 
 
-@dataclass(frozen=True)
-class Complaint:
+class Complaint(Struct, frozen=True):
     """What came back for one statement that holds the clause.
 
     Attributes:

@@ -25,6 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from airflow_subset_provider.core.engines.base import Moved, Progress
 from airflow_subset_provider.core.engines.mysql import clauses
 from airflow_subset_provider.core.engines.mysql.errors import translated, without_values
@@ -54,8 +56,7 @@ OF_EXPRESSIONS = {1292: "Truncated incorrect ", 1411: "", 1441: "", 3751: ""}
 UNTOLD = "So many warnings that the server does not list them all: load fewer rows at once (`chunk_rows`)."
 
 
-@dataclass(frozen=True)
-class Destination:
+class Destination(Struct, frozen=True):
     """Where rows go.
 
     Attributes:

@@ -7,7 +7,8 @@ them in small letters.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from airflow_subset_provider.core.schema import ForeignKey, Key, Schema, Table, TableName
 

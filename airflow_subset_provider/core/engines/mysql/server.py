@@ -6,13 +6,14 @@ MySQL and MariaDB parted long ago; a connection of type `mysql` may lead to eith
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from airflow_subset_provider.core.errors import EndpointError, Fault
 
 
-@dataclass(frozen=True)
-class Server:
+class Server(Struct, frozen=True):
     """What differs between the two servers.
 
     Attributes:

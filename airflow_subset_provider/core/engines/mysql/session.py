@@ -10,11 +10,11 @@ from __future__ import annotations
 import select
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import MySQLdb
 import sqlalchemy as sa
+from msgspec.structs import replace
 from MySQLdb.constants import FIELD_TYPE
 from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects.mysql.base import MySQLIdentifierPreparer

@@ -12,9 +12,9 @@ import logging
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 
 import MySQLdb
+from msgspec.structs import replace
 
 from airflow_subset_provider.core.engines.base import INDEX, Endpoint, Source, Suspended, Target
 from airflow_subset_provider.core.engines.mysql import fit, indexes, making, names, sequences, storage, triggers

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from typing import Any, ClassVar, LiteralString
 
 import psycopg
 import sqlalchemy as sa
+from msgspec.structs import replace
 from psycopg import errors as pg
 from psycopg.rows import TupleRow
 from sqlalchemy.dialects import postgresql
