@@ -8,13 +8,14 @@ found transitively within a round, which comes to the same as one at a time: set
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 
 from airflow_subset_provider.core import sql
 from airflow_subset_provider.core.engines.base import Moved, Store
 from airflow_subset_provider.core.errors import Fault, SubsetError
+from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.integrity import Integrity
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.relations import Relation
@@ -32,9 +33,14 @@ class _Again(Exception):
 class Settlement:
     """All components closed together, without the rows that cannot be kept."""
 
-    def __init__(self, integrity: Integrity) -> None:
-        """Work by the rules of `integrity`, in its target's transaction under way."""
+    def __init__(self, integrity: Integrity, closures: Sequence[Component] | None = None) -> None:
+        """Work by the rules of `integrity`, in its target's transaction under way.
+
+        Args:
+            closures: the components that may miss rows, children first; None: as the plan says.
+        """
         self._integrity = integrity
+        self._closures = integrity.plan.closures if closures is None else closures
         self._plan: Plan = integrity.plan
         self._target: Store = integrity.target
         self._banned: Keys = {}
@@ -62,7 +68,7 @@ class Settlement:
             for table in component.tables:
                 self._count_dropped({table: self._leave_out(table)})
             self._count_dropped(self._integrity.drop(component))
-        for component in self._plan.closures:
+        for component in self._closures:
             for table, moved in self._integrity.close(component).items():
                 self.fetched[table] = self.fetched.get(table, Moved()) + moved
         found = self._new_bans()

@@ -9,6 +9,7 @@ too. As all rows read here belong to one state, this ends: each row is replaced 
 from __future__ import annotations
 
 from airflow_subset_provider.core import sql
+from airflow_subset_provider.core.bans import Settlement
 from airflow_subset_provider.core.engines.base import Moved
 from airflow_subset_provider.core.integrity import Integrity, is_loose
 from airflow_subset_provider.core.relations import Relation
@@ -35,16 +36,28 @@ class Healing:
         """Drop, fetch and replace until nothing dangles under a key that the source has validated."""
         before: list[tuple[int, int]] = []
         while True:
-            for component in self._plan.graph.components:
-                for table, dropped in self._integrity.drop(component).items():
-                    self._count(table, dropped)
-            for component in reversed(self._plan.graph.components):
-                self._note(self._integrity.close(component))
+            self._close()
             now = [self._replace(relation) for relation in self._checked()]
             # Rows that come back as they were, twice, dangle in the source as well: some servers allow it.
             if all(gone == back for gone, back in now) and (now == before or not any(gone for gone, _ in now)):
                 return
             before = now
+
+    def _close(self) -> None:
+        """Drop and fetch; where a row that is fetched may itself be impossible to keep, both at once."""
+        children_first = self._plan.graph.components[::-1]
+        if self._plan.may_ban:
+            settlement = Settlement(self._integrity, children_first)
+            settlement.run()
+            self._note(settlement.fetched)
+            for table, dropped in settlement.dropped.items():
+                self._count(table, dropped)
+            return
+        for component in self._plan.graph.components:
+            for table, dropped in self._integrity.drop(component).items():
+                self._count(table, dropped)
+        for component in children_first:
+            self._note(self._integrity.close(component))
 
     def _checked(self) -> list[Relation]:
         return [

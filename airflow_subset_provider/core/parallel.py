@@ -57,9 +57,10 @@ def subset(run: Run, listener: Listener, jobs: int = 1, consistent: bool | None 
     snapshot.wanted(run.source.engine, consistent)
     listener.phase("prepare")
     prepared = run.prepare()
+    run = run.after(prepared)
     try:
         with snapshot.shared(run.source, run.purpose, consistent, run.log) as exported:
-            one = run.after(prepared).reading(exported)
+            one = run.reading(exported)
             _copy(one, listener, jobs)
             listener.phase("finish")
             return one.finish(started, prepared.warnings)

@@ -37,22 +37,20 @@ class Parts(Struct, frozen=True):
     def cut(self) -> list[Chunk]:
         """Make the table ready to be loaded in parts: empty, the parts written down; these.
 
-        Where the table has been loaded since the run was prepared: the parts that were written down.
+        Once since the run was prepared: whichever attempt comes later, and however late, parts of the first one's may
+        be there. So may rows that came in another way, in no part.
 
         Raises:
             SubsetError: nothing has changed.
         """
         with self.ends.both() as (source, target):
-            with holding(target, self.tally.run, self.tally.taken) as state:
-                before = state.claims(self.table)
             with source.snapshot():
                 most = self.most if target.undoes(self.table) else 1
                 found = chunks.cut(self.plan, self.table, self.rows, source, most)
             with holding(target, self.tally.run, self.tally.taken) as state:
-                # Another attempt may have cut it while this one looked at the source, and parts may be there by now.
-                first = state.claims(self.table) == before and state.claim([self.table])
-                if first and not state.loaded([self.table]):
-                    state.note_chunks(self.table, found)  # first: it waits for parts of an earlier cut under way
+                state.claim([self.table])
+                if state.claims(self.table) == [1]:
+                    state.note_chunks(self.table, found)
                     target.execute(sa.delete(target.tables[self.table]))
                     state.note_stats(self.tally.run, self.table, Stats())
                 noted = state.chunks(self.table)

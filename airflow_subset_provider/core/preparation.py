@@ -20,7 +20,7 @@ from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.report import Prepared
 from airflow_subset_provider.core.schema import Schema
 from airflow_subset_provider.core.spec import OnDrift
-from airflow_subset_provider.core.state import State, altering, batches
+from airflow_subset_provider.core.state import Beginning, State, altering, batches
 from airflow_subset_provider.core.tally import Tally
 
 Faults = dict[type[SubsetError], list[Fault]]
@@ -70,10 +70,11 @@ class Preparation(Struct, frozen=True):
             SubsetError: with every fault found; nothing in the target is changed then.
         """
         self._two_databases()
+        beginning = State(self.target).begin()
         DriftError.raise_for(checks.another_database(self.plan.spec, self.plan.schema, self.source))
         live = self.plan.schema if self.fresh else self.source.reflect(self.plan.schema.schemas)
         drifted = checks.check_drift(self.plan, live, self.on_drift)
-        claim = self.claim(live, {RequestError: checks.check_source(self.plan, self.source)})
+        claim = self.claim(live, {RequestError: checks.check_source(self.plan, self.source)}, beginning)
         remarks = (
             *checks.filter_remarks(self.plan, self.source),
             *strictness.remarks(self.plan, claim.found, self.target),
@@ -99,12 +100,13 @@ class Preparation(Struct, frozen=True):
 
     # -- the lock
 
-    def claim(self, live: Schema, faults: Faults) -> Claim:
+    def claim(self, live: Schema, faults: Faults, beginning: Beginning) -> Claim:
         """Make the schema if need be, check the target, take the lock.
 
         Args:
             live: the source's schema as it is now.
             faults: found so far.
+            beginning: when this attempt began.
         """
         left_out: list[str] = []
         found = self._reflected()
@@ -120,7 +122,7 @@ class Preparation(Struct, frozen=True):
                 self._check_target(found, live, faults)
             state, tables = State(self.target), [t.name for t in self.plan.schema.tables]
             state.create()
-            taken = state.lock(self.tally.run, self.alive)
+            taken = state.lock(self.tally.run, self.alive, beginning)
             postponed = indexes.postponed(self.plan, large, self.target, self.tally)
             suspended = [*self.target.suspendable(tables), *postponed]
             state.note_suspended(suspended)

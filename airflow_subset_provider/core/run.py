@@ -268,7 +268,8 @@ class Run:
             state = State(target)
             state.hold(self.key, self.taken)
             self._turn(state).to_close(self.plan.closed_before(component))
-            if not state.claim(component.tables):
+            state.claim(component.tables)
+            if not state.unclosed(component.tables):
                 return self._done_by_another(state, component.tables)
             fetched = Integrity(self.plan, source, target).close(component)
             state.note_closed(component.tables)
@@ -282,11 +283,13 @@ class Run:
             state = State(target)
             state.hold(self.key, self.taken)
             self._turn(state).to_close()
-            if not state.claim(self.plan.copied):
+            state.claim(self.plan.copied)
+            closures = [t for c in self.plan.closures for t in c.tables]
+            if not state.unclosed(closures):
                 return self._done_by_another(state, self.plan.copied)
             settlement = Settlement(Integrity(self.plan, source, target))
             settlement.run()
-            state.note_closed(t for c in self.plan.closures for t in c.tables)
+            state.note_closed(closures)
             return self.tally.add(state, target, settlement.fetched, settlement.dropped)
 
     # -- finish
@@ -307,8 +310,10 @@ class Run:
 
         started = time.time() if started is None else started
         with self.ends.both() as (source, target):
-            with holding(target, self.key, self.taken) as state:
+            with holding(target, self.key, self.taken, alone=True) as state:  # after all that is under way
                 self._turn(state).to_finish()
+                if not state.any_closed():  # one is enough for `Turn.to_extract_again`
+                    state.note_closed(self.plan.copied[:1])
             proof = Proof(self.plan, source, target, self.tally)
             keys = proof.keys()
             proof.rearm()
@@ -371,11 +376,17 @@ class Run:
 
     # -- release
 
+    def held(self) -> Run | None:
+        """This run bound to the preparation that holds the target now, as `after` does; None: none of its does."""
+        with self.ends.target() as target:
+            taken = State(target).taken(self.key)
+        return None if taken is None else self._but(taken=taken)
+
     def release(self) -> None:
         """Put back unvalidated what an unfinished run left suspended, and give up the lock; harmless when repeated.
 
         Raises:
-            LockedError: the run has been prepared once more since this began.
+            LockedError: the run has been prepared once more since this began, or than it is bound to.
         """
         from airflow_subset_provider.core.proof import put_back
 
@@ -383,6 +394,7 @@ class Run:
             taken = State(target).taken(self.key)
             if taken is None:
                 return
+            taken = self.taken or taken
             for items in batches([i for i in State(target).suspended() if i.kind != INDEX]):
                 with altering(target, self.key, taken) as state:
                     for item in items:
@@ -427,9 +439,10 @@ def subset(
     )
     snapshot.wanted(source.engine, consistent)
     prepared = run.prepare()
+    run = run.after(prepared)
     try:
         with snapshot.shared(source, run.purpose, consistent, run.log) as exported:
-            one = run.after(prepared).reading(exported)
+            one = run.reading(exported)
             with one.ends.kept():
                 for component in one.plan.extracts:
                     one.extract(component)

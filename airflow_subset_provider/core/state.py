@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from msgspec import Struct, field
@@ -25,6 +25,7 @@ from airflow_subset_provider.core.errors import Fault, LockedError
 from airflow_subset_provider.core.schema import TableName
 
 BATCH = 50  # tables or constraints changed in one transaction
+AGAIN = "Take this step again."
 OR_REPAIR = "Wait for its end. If it is dead, mark its DAG run as failed, or run `airflow-subset repair` here."
 T = TypeVar("T")
 
@@ -78,6 +79,13 @@ CLOSED = sa.Table(
     sa.Column("table_schema", sa.String(64), primary_key=True),
     sa.Column("table_name", sa.String(64), primary_key=True),
 )
+PREPARED = sa.Table(
+    "prepared",
+    MODEL,
+    sa.Column("one", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("taken", sa.String(40), nullable=False),
+    sa.Column("began", sa.String(40), nullable=False),
+)
 # Names are compared as they are spelled, and the state is undone with the rows it speaks of.
 ON_MYSQL: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 
@@ -128,6 +136,18 @@ class Stats(Struct, frozen=True):
         return self.extracted - self.dropped + self.referred
 
 
+class Beginning(NamedTuple):
+    """An attempt at preparing a target, as it begins.
+
+    Attributes:
+        at: when.
+        last_taken: when the target's lock was last taken by then, by whichever run; None: never.
+    """
+
+    at: str
+    last_taken: str | None
+
+
 class State:
     """The state tables of one target. Every method belongs inside a transaction of the target."""
 
@@ -136,8 +156,8 @@ class State:
         self._target = target
         self._schema, prefix = target.state_home
         tables = _placed(self._schema, prefix)
-        self._all = [tables[t.name] for t in (LOCK, SUSPENDED, TABLES, CLAIMS, CHUNKS, CLOSED)]
-        self._lock, self._suspended, self._tables, self._claims, self._chunks, self._closed = self._all
+        self._all = [tables[t.name] for t in (LOCK, PREPARED, SUSPENDED, TABLES, CLAIMS, CHUNKS, CLOSED)]
+        self._lock, self._prepared, self._suspended, self._tables, self._claims, self._chunks, self._closed = self._all
 
     def create(self) -> None:
         """Make the state tables where they are missing, and hold them until the transaction ends."""
@@ -148,14 +168,14 @@ class State:
 
     def exists(self) -> bool:
         """Whether any run was ever prepared here."""
+        return self._is_there(self._tables)
+
+    def _is_there(self, table: sa.Table) -> bool:
         columns = (sa.column("table_schema", sa.String), sa.column("table_name", sa.String))
         found = sa.table("tables", *columns, schema="information_schema")
         names = sa.select(sa.func.count()).select_from(found)
-        return bool(
-            self._target.value(
-                names.where(found.c.table_schema == self._schema, found.c.table_name == self._tables.name)
-            )
-        )
+        here = found.c.table_schema == self._schema, found.c.table_name == table.name
+        return bool(self._target.value(names.where(*here)))
 
     # -- the lock
 
@@ -174,24 +194,40 @@ class State:
         rows = self._target.rows(sa.select(self._lock.c.run, self._lock.c.taken)) if self.exists() else []
         return (rows[0][0], rows[0][1]) if rows else None
 
-    def lock(self, run: str, alive: Callable[[str, datetime], bool]) -> str:
+    def begin(self) -> Beginning:
+        """Begin to prepare the target; nothing is changed yet."""
+        rows = self._target.rows(sa.select(self._prepared.c.taken)) if self._is_there(self._prepared) else []
+        return Beginning(datetime.now(UTC).isoformat(), rows[0][0] if rows else None)
+
+    def lock(self, run: str, alive: Callable[[str, datetime], bool], beginning: Beginning) -> str:
         """Take the lock, from a dead run too.
+
+        Of two attempts the one that began later takes it over from the other, and not the other way round: one that was
+        taken for dead may come when the next has prepared the target, and its run filled it and given it up. It would
+        empty what nobody will fill again.
 
         Args:
             alive: tells of another run, and of when it took the lock, whether it still goes on.
+            beginning: of this attempt.
 
         Returns:
             When it was taken, which tells this attempt at preparing the run from every other.
 
         Raises:
-            LockedError: another run that is alive holds it.
+            LockedError: another run that is alive holds it, or an attempt took it that began after this one.
         """
         for holder, taken in self._target.rows(sa.select(self._lock.c.run, self._lock.c.taken)):
             if holder != run and alive(holder, datetime.fromisoformat(taken)):
                 raise LockedError(Fault(f"run {holder!r} is writing this target", self._target.label, OR_REPAIR))
-        self._target.execute(sa.delete(self._lock))
+        # Clocks may be wrong: they count only between attempts that have met.
+        for taken, began in self._target.rows(sa.select(self._prepared.c.taken, self._prepared.c.began)):
+            if taken != beginning.last_taken and began > beginning.at:
+                what = "another attempt has begun after this one, and prepared it"
+                raise LockedError(Fault(what, self._target.label, AGAIN))
         now = datetime.now(UTC).isoformat()
-        self._target.execute(sa.insert(self._lock).values(one=1, run=run, taken=now))
+        for table, row in ((self._lock, {"run": run}), (self._prepared, {"began": beginning.at})):
+            self._target.execute(sa.delete(table))
+            self._target.execute(sa.insert(table).values(one=1, taken=now, **row))
         return now
 
     def hold(self, run: str, taken: str | None = None, *, alone: bool = False) -> str:
@@ -210,7 +246,7 @@ class State:
         rows = self._target.rows(sa.select(self._lock.c.run, self._lock.c.taken).with_for_update(read=not alone))
         if rows and rows[0][0] == run and taken not in (None, rows[0][1]):
             again = "the target was prepared once more since this step began"
-            raise LockedError(Fault(again, self._target.label, "Take this step again."))
+            raise LockedError(Fault(again, self._target.label, AGAIN))
         if not rows or rows[0][0] != run:
             now = f"this run does not hold the target, {f'run {rows[0][0]!r}' if rows else 'nobody'} does"
             raise LockedError(Fault(now, self._target.label, "Clear the run from `prepare` on."))

@@ -51,10 +51,10 @@ class Turn(Struct, frozen=True):
 
         Raises:
             EarlyError: parents are missing.
-            TargetError: rows have been fetched since, by what the rows of some component reference.
+            TargetError: rows have been fetched since, by what the rows of some component reference, or it is proven.
         """
         if self.state.any_closed():
-            what = f"{component.title} cannot be loaded again: referenced rows have been fetched since"
+            what = f"{component.title} cannot be loaded again: later steps have built upon it since"
             raise TargetError(Fault(what, self.target, AGAIN))
         self.to_extract(component)
 

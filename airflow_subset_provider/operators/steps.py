@@ -272,6 +272,7 @@ class PrepareOperator(Step):
         started = time.time()
         reporting.check(self.report)
         self._let_others_end(context)
+        self._refuse_to_be_late(context)
         self._siblings(context).loaded()  # refused before anything is emptied
         try:
             found = interruptible(run.prepare, run.cancel)
@@ -305,6 +306,11 @@ class PrepareOperator(Step):
         while busy := self._siblings(context).filling():
             self.log.info("Waiting for %s: what it has done counts, or is done again", ", ".join(busy))
             time.sleep(WAIT)
+
+    def _refuse_to_be_late(self, context: Context) -> None:
+        """Taken for dead, this attempt may go on when another has ended: what that made ready may be full by now."""
+        if self._siblings(context).ended(PREPARE):
+            raise AirflowFailException("Another attempt at this task has ended. Nothing was changed.")
 
     def _refuse_to_be_alone(self, context: Context) -> None:
         """`airflow tasks test` would leave the target empty, and locked by a DAG run that is deleted at once."""
@@ -420,11 +426,13 @@ class ReleaseOperator(Step):
         When one task fails, its siblings may still be at work (Airflow starts a teardown as soon as the tasks directly
         before it cannot run). Those are waited for; those not yet started find the lock gone and fail at once.
         """
-        hold = self.job.task_id(agreement.HOLD)
-        while busy := [task for task in self._siblings(context).running() if task != hold]:
-            self.log.info("Waiting for %s", ", ".join(busy))
-            time.sleep(WAIT)
-        interruptible(run.release, run.cancel)
+        # Now, not after the wait: what is prepared meanwhile is for the tasks of then, and their `release`.
+        if (held := interruptible(run.held, run.cancel)) is not None:
+            hold = self.job.task_id(agreement.HOLD)
+            while busy := [task for task in self._siblings(context).running() if task != hold]:
+                self.log.info("Waiting for %s", ", ".join(busy))
+                time.sleep(WAIT)
+            interruptible(held.release, run.cancel)
         # Not before: a worker parses the DAG anew for every task, and a run must keep the structure it began with.
         ready = self._prepared(context)
         if ready and ready.drift:

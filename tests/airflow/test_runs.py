@@ -434,6 +434,20 @@ def test_a_task_that_did_not_hear_prepare_is_tried_again(shop: Shop, dag_file: W
         task.execute({"ti": Instance()})
 
 
+def test_an_attempt_at_prepare_that_is_late(shop: Shop, dag_file: Write) -> None:
+    """Taken for dead, it goes on where another has ended, and perhaps the whole run with it."""
+    task = dag_file(COPY.format(ONE_CUSTOMER)).load().get_task("copy.prepare")
+
+    class Instance:
+        dag_id, run_id, task_id, map_index = "dag", "run", "copy.prepare", -1
+
+        def get_task_states(self, **_: Any) -> Any:
+            return {"run": {"copy.prepare": "success"}}
+
+    with pytest.raises(AirflowFailException, match="Another attempt at this task has ended"):
+        task.step(None, {"ti": Instance()})
+
+
 @pytest.mark.parametrize(
     ("argument", "same"),
     [

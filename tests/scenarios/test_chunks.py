@@ -319,15 +319,14 @@ def test_a_table_that_is_loaded_is_not_cut_again(lab: MakeLab) -> None:
 
 
 @pytest.mark.parametrize("loaded", [0, 1])
-def test_a_table_is_cut_again(lab: MakeLab, loaded: int) -> None:
-    """With some of its parts there, and into other parts."""
+def test_a_table_is_cut_once(lab: MakeLab, loaded: int) -> None:
+    """Some of its parts may be there, and their tasks are not taken again."""
     db = shop(lab)
     run, sale, numbers = _cut(db)
     for n in numbers[:loaded]:
         run.parts(sale).load(n)
-    fewer = replace(run, chunk_rows=80).parts(sale).cut()
-    assert len(fewer) < len(numbers)
-    for n in numbers:  # the tasks there are
+    assert [c.number for c in replace(run, chunk_rows=80).parts(sale).cut()] == numbers
+    for n in numbers[loaded:]:
         run.parts(sale).load(n)
     _end(db, run)
 
@@ -362,8 +361,7 @@ def test_a_cut_that_another_attempt_has_overtaken(lab: MakeLab, monkeypatch: pyt
 
 
 @pytest.mark.engines("postgresql", because="it asks the server who waits")
-@pytest.mark.parametrize("whole", [False, True])
-def test_a_part_under_way_when_the_table_is_loaded_anew(lab: MakeLab, whole: bool) -> None:
+def test_a_part_under_way_when_the_table_is_loaded_whole(lab: MakeLab) -> None:
     """It is waited for, and its rows go with those of before."""
     db = shop(lab)
     run, sale, _ = _cut(db)
@@ -372,8 +370,7 @@ def test_a_part_under_way_when_the_table_is_loaded_anew(lab: MakeLab, whole: boo
         watcher.autocommit = True
         part.execute("UPDATE airflow_subset.chunks SET tries = tries + 1 WHERE table_name = 'sale' AND number = 1")
         part.execute("INSERT INTO sale VALUES (1, 1)")
-        again = replace(run, chunk_rows=80)
-        anew = pool.submit(again.extract, sale) if whole else pool.submit(again.parts(sale).cut)
+        anew = pool.submit(run.extract, sale)
         waiting = (
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
         )
@@ -382,10 +379,6 @@ def test_a_part_under_way_when_the_table_is_loaded_anew(lab: MakeLab, whole: boo
             time.sleep(0.05)
         part.commit()
         anew.result()
-    if not whole:
-        assert db.target.rows("sale") == []
-        for chunk in anew.result():
-            run.parts(sale).load(chunk.number)
     _end(db, run)
 
 

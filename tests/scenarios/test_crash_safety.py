@@ -19,6 +19,7 @@ from airflow_subset_provider.core.errors import EarlyError, IntegrityError, Lock
 from airflow_subset_provider.core.proof import Proof
 from airflow_subset_provider.core.repair import repair
 from airflow_subset_provider.core.run import Run
+from airflow_subset_provider.core.state import State
 from tests.scenarios.ends import Row
 from tests.scenarios.kit import Lab, MakeLab
 
@@ -340,7 +341,7 @@ def test_a_late_attempt_at_prepare_empties_nothing(shop: Lab) -> None:
     """Stopped between taking the lock and emptying the tables, it goes on when the next attempt has loaded rows."""
     late, run = shop.prepared(**REQUEST), shop.prepared(**REQUEST)
     with late.ends.both() as (source, target):
-        claim = late.preparation(source, target).claim(late.plan.schema, {})
+        claim = late.preparation(source, target).claim(late.plan.schema, {}, State(target).begin())
         for do in steps(run)[:-1]:
             do()
         with pytest.raises(LockedError):

@@ -50,11 +50,11 @@ TRIGGER = {
 OTHER_TRIGGER = "CREATE TRIGGER ninety_nine BEFORE INSERT ON b FOR EACH ROW SET NEW.x = 99;"
 
 
-def _of(run: Run, table: str) -> Component:
+def of(run: Run, table: str) -> Component:
     return next(c for c in run.plan.extracts if any(t.name == table for t in c.tables))
 
 
-def _up_to_finish(run: Run) -> Run:
+def up_to_finish(run: Run) -> Run:
     """The run, all its steps taken but `finish` and `release`."""
     one = run.after(run.prepare())
     for step in steps(one)[1:-1]:
@@ -62,7 +62,7 @@ def _up_to_finish(run: Run) -> Run:
     return one
 
 
-def _with_trigger(lab: MakeLab, engine: str) -> Lab:
+def with_trigger(lab: MakeLab, engine: str) -> Lab:
     db = lab("")
     table = "CREATE TABLE b (id int PRIMARY KEY, x int);"
     db.fill(table, "INSERT INTO b VALUES (1, 1);", table + TRIGGER.get(engine, OTHER_TRIGGER))
@@ -77,8 +77,8 @@ def test_a_late_load_after_the_references(lab: MakeLab, policy: str, table: str,
     """Fetched parents would be taken for the filter's, or be lost: the copy would hold together, and be another one."""
     db = lab(TWO_CHILDREN, THREE_PARENTS)
     relations = {"c1.p": {"follow": False}, "c2.p": {"follow": False, "references": policy}}
-    one = _up_to_finish(db.prepared(filters={"p": "id = 1"}, relations=relations))
-    one.extract(_of(one, table))
+    one = up_to_finish(db.prepared(filters={"p": "id = 1"}, relations=relations))
+    one.extract(of(one, table))
     one.finish()
     one.release()
     assert db.target.rows("c2") == right
@@ -89,17 +89,17 @@ def test_a_late_load_after_all_is_settled(lab: MakeLab, table: str) -> None:
     db = lab(CHAIN, CHAIN_ROWS)
     run = db.prepared(filters={"p": "id = 1"}, relations=MAY_BAN)
     assert run.plan.may_ban
-    one = _up_to_finish(run)
+    one = up_to_finish(run)
     db.source.execute("INSERT INTO c VALUES (3, 3);")
-    one.extract(_of(one, table))
+    one.extract(of(one, table))
     one.finish()
     one.release()
     assert db.target.rows("c") == [(1, 1), (2, 2)]
 
 
 LATE: dict[str, Callable[[Run], Any]] = {
-    "a table is cut": lambda run: run.parts(_of(run, "c1")).cut(),
-    "a table is loaded": lambda run: run.extract(_of(run, "p")),
+    "a table is cut": lambda run: run.parts(of(run, "c1")).cut(),
+    "a table is loaded": lambda run: run.extract(of(run, "p")),
 }
 
 
@@ -110,7 +110,7 @@ def test_a_late_load_once_the_copy_is_proven(
 ) -> None:
     db = lab(TWO_CHILDREN, THREE_PARENTS)
     run = db.prepared(filters={"p": "id = 1"}, relations={"c1.p": {"follow": False}, "c2.p": {"references": "null"}})
-    one = _up_to_finish(replace(run, chunk_rows=1))
+    one = up_to_finish(replace(run, chunk_rows=1))
     rearm = Proof.rearm
 
     def disturbed(proof: Proof) -> None:
@@ -128,10 +128,10 @@ def test_a_late_load_once_the_copy_is_proven(
 
 
 def test_a_late_load_once_triggers_are_back(lab: MakeLab, engine: str) -> None:
-    db = _with_trigger(lab, engine)
-    one = _up_to_finish(db.prepared())
+    db = with_trigger(lab, engine)
+    one = up_to_finish(db.prepared())
     one.finish()
-    one.extract(_of(one, "b"))
+    one.extract(of(one, "b"))
     one.release()
     assert db.target.rows("b") == db.source.rows("b")
 
@@ -144,12 +144,12 @@ def test_a_table_is_loaded_again_from_another_state(lab: MakeLab) -> None:
     for component in one.plan.extracts:
         one.extract(component)
     db.source.execute("INSERT INTO c1 VALUES (3, 3);")
-    one.extract(_of(one, "c1"), again=True)
+    one.extract(of(one, "c1"), again=True)
     assert db.target.rows("c1") == db.source.rows("c1")
     for component in one.plan.closures:
         one.refer(component)
-    with pytest.raises(TargetError, match=r"c1 cannot be loaded again: referenced rows have been fetched since"):
-        one.extract(_of(one, "c1"), again=True)
+    with pytest.raises(TargetError, match=r"c1 cannot be loaded again: later steps have built upon it since"):
+        one.extract(of(one, "c1"), again=True)
     one.finish()
     one.release()
     assert db.target.rows("p") == db.source.rows("p")
@@ -158,7 +158,7 @@ def test_a_table_is_loaded_again_from_another_state(lab: MakeLab) -> None:
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_late_release(lab: MakeLab, engine: str, killed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """It stands still before its first change, and the run is prepared again: it must not put triggers back."""
-    db = _with_trigger(lab, engine)
+    db = with_trigger(lab, engine)
     first = db.prepared()
     first.prepare()
     again: list[Run] = []
@@ -174,7 +174,7 @@ def test_a_late_release(lab: MakeLab, engine: str, killed: bool, monkeypatch: py
     with monkeypatch.context() as patch:
         patch.setattr(running, "altering", late)
         if killed:
-            patch.setattr(State, "release", _die)
+            patch.setattr(State, "release", die)
         with suppress(LockedError, ConnectionError):
             first.release()
     for component in again[0].plan.extracts:
@@ -184,5 +184,5 @@ def test_a_late_release(lab: MakeLab, engine: str, killed: bool, monkeypatch: py
     assert db.target.rows("b") == db.source.rows("b")
 
 
-def _die(*_: Any) -> None:
+def die(*_: Any) -> None:
     raise ConnectionError

@@ -61,3 +61,31 @@ def test_seams_are_healed(change: str, others: str, policy: str, lab: MakeLab) -
     assert db.target.unvalidated() == []
     kept = {f"public.{table}": len(db.target.rows(table)) for table in db.target.tables()}
     assert kept == {t.table: t.kept for t in report.tables}
+
+
+@pytest.mark.parametrize("declared", [True, False])
+@pytest.mark.parametrize("null", ["NOT NULL", "NULL"])
+def test_a_row_that_healing_fetches_cannot_be_kept(null: str, declared: bool, lab: MakeLab) -> None:
+    """Its own reference is left out under `drop`: then so is the row, and whatever cannot do without it."""
+    schema = f"""
+    CREATE TABLE g (id int PRIMARY KEY);
+    CREATE TABLE p (id int PRIMARY KEY, g int {"REFERENCES g" if declared else ""});
+    CREATE TABLE c (id int PRIMARY KEY, p int {null} REFERENCES p);
+    """
+    db = lab(
+        schema, "INSERT INTO g VALUES (1); INSERT INTO p VALUES (1, 1), (2, 1); INSERT INTO c VALUES (1, 1), (2, 2);"
+    )
+    key = {"references": "drop", "follow": False} | ({} if declared else {"to": "g"})
+    run = db.prepared(filters={"p": "id = 1"}, relations={"p.g": key, "c.p": {"follow": False}})
+    assert run.plan.may_ban
+    run.prepare()
+    for component in run.plan.extracts:
+        run.extract(component)
+    db.source.execute("INSERT INTO g VALUES (9); INSERT INTO p VALUES (9, 9)")
+    db.source.execute("UPDATE c SET p = 9 WHERE id = 2; DELETE FROM p WHERE id = 2")
+    run.settle()
+    report = run.finish()
+    run.release()
+    assert report.dangling == 0
+    assert db.target.rows("p") == [(1, 1)]
+    assert db.target.rows("c") == [(1, 1), *([(2, None)] if null == "NULL" else [])]
