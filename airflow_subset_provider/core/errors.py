@@ -8,10 +8,15 @@ the request, the schema or a privilege (everything else).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Self
 
 from msgspec import Struct
+
+# From the first quotation mark in a server's words, in whatever language, to the last: what is quoted may hold some.
+_MARK = r"""["'`\u00ab\u00bb\u2018-\u201f\u300c\u300d]"""
+QUOTED = re.compile(f"{_MARK}.*{_MARK}", re.DOTALL)
 
 
 class Fault(Struct, frozen=True):

@@ -18,16 +18,13 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from airflow_subset_provider.compat import redact
-from airflow_subset_provider.core.errors import Fault, SubsetError
+from airflow_subset_provider.core.errors import QUOTED, Fault, SubsetError
 from airflow_subset_provider.core.plan import Plan
 
 if TYPE_CHECKING:
     from airflow_subset_provider.core.report import Report
 
-# From the first quotation mark in a server's words, in whatever language, to the last: what is quoted may hold some.
-_MARK = r"""["'`\u00ab\u00bb\u2018-\u201f\u300c\u300d]"""
 SHORTEST_NAME = 15  # characters that every server keeps of a name that is too long for it: 63 bytes, at most four each
-_QUOTED = re.compile(f"{_MARK}.*{_MARK}", re.DOTALL)
 
 
 def masked(text: str) -> str:
@@ -73,7 +70,7 @@ def _masked_fault(fault: Fault) -> Fault:
     shown = replace(fault, what=masked(fault.what), where=masked(fault.where), do=masked(fault.do))
     if clause == fault.clause:
         return shown
-    what = masked(_QUOTED.sub("***", fault.what))
+    what = masked(QUOTED.sub("***", fault.what))
     for word in _hidden_words(fault.clause, clause):
         what = re.sub(rf"{re.escape(word[:SHORTEST_NAME])}\w*", "***", what, flags=re.IGNORECASE)
     return replace(shown, what=what, clause=clause, position=0)

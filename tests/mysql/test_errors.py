@@ -9,12 +9,12 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from msgspec.structs import replace
 
 from airflow_subset_provider.core import engines
 from airflow_subset_provider.core import plan as planning

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -17,8 +18,11 @@ from airflow_subset_provider.core.spec import Spec
 from airflow_subset_provider.core.validate import validate
 from sandbox.mariadb import MariaDbEndpoint
 from sandbox.mysql import MySqlEndpoint
+from sandbox.mysql_family import MySqlFamilyEndpoint
 from tests.databases import CreateDatabase
 from tests.mysql.conftest import End, MakePair, Pair
+
+GIPK = "show_gipk_in_create_table_and_information_schema"
 
 
 @pytest.fixture
@@ -224,6 +228,42 @@ def test_an_estimate_where_row_ids_are_filtered(pair: Pair, source: Source) -> N
     filtered = [row for row in pair.source.run(f"EXPLAIN {statement}") if "|filter" in str(row)]
     assert filtered or pair.source.server.version.startswith("MySQL")
     assert 1 <= source.estimate(statement) <= 200
+
+
+def test_a_database_that_shows_no_table(
+    pair: Pair, server: MySqlFamilyEndpoint, fresh_database: CreateDatabase, limited_user: Callable[..., dict[str, Any]]
+) -> None:
+    """This user has a right on it that shows its name, and none that shows its tables: nobody would miss them."""
+    seen, hidden = pair.source.name, fresh_database(server, hint="hidden")
+    for name in (seen, hidden):
+        End(server, name, name).run("CREATE TABLE t (id INT PRIMARY KEY)")
+    pair.source.user = limited_user(f"SELECT ON `{seen}`.*", f"LOCK TABLES ON `{hidden}`.*")
+    with pytest.raises(EndpointError, match=f"sees no table of the database {hidden}"):
+        reflect(pair.source.endpoint(), (seen, hidden))
+
+
+@pytest.mark.parametrize("shown", ["ON", "OFF"])
+def test_a_primary_key_that_the_server_has_made(
+    mysql_server: MySqlEndpoint, make_pair: MakePair, shown: str, request: pytest.FixtureRequest
+) -> None:
+    """It may be hidden from sessions that do not ask for it, and would be counted anew in the target."""
+    pair = make_pair(mysql_server, mysql_server)
+    pair.source.run(
+        "SET SESSION sql_generate_invisible_primary_key = ON; CREATE TABLE p (x INT);"
+        "INSERT INTO p (my_row_id, x) VALUES (10, 1), (20, 2);"
+        "CREATE TABLE c (id INT PRIMARY KEY, p BIGINT UNSIGNED, FOREIGN KEY (p) REFERENCES p (my_row_id));"
+        "INSERT INTO c VALUES (1, 20)"
+    )
+    before = pair.source.run(f"SELECT @@GLOBAL.{GIPK}")[0][0]
+    request.addfinalizer(lambda: pair.source.run(f"SET GLOBAL {GIPK} = {before}"))
+    pair.source.run(f"SET GLOBAL {GIPK} = {shown}")
+    subset(
+        Spec.of(filters={"c": "id = 1"}, others="referenced"),
+        pair.source.endpoint(),
+        pair.target.endpoint(),
+        create_schema=True,
+    )
+    assert pair.target.run("SELECT my_row_id, x FROM p") == ((20, 2),)
 
 
 def test_several_databases_keep_their_names(

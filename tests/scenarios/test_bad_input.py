@@ -466,6 +466,11 @@ def test_types_of_one_name_that_are_made_otherwise(
         ("text", "name"),
         ("varchar(80)", "name"),
         ("xy_multirange", "xy_multirange"),
+        ("numeric(5)", "numeric(5, -2)"),
+        ("numeric(5, -2)", "numeric(5)"),
+        ("timestamp", "timestamp(5)"),
+        ("int", "oid"),
+        ("bigint", "regtype"),
     ],
 )
 def test_types_that_cut_values(lab: MakeLab, source: str, target: str) -> None:
@@ -476,6 +481,39 @@ def test_types_that_cut_values(lab: MakeLab, source: str, target: str) -> None:
         for xy, type_ in zip(ranges, (source, target), strict=True)
     )
     assert "public.t.v: the target's type" in str(lab(theirs, "", target=ours).refusal())
+
+
+@POSTGRES
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("timestamp", "timestamp(6)"),
+        ("time[]", "time(6)[]"),
+        ("interval", "interval(6)"),
+        ("numeric(3, -2)", "numeric(5)"),
+    ],
+)
+def test_types_that_cut_nothing(lab: MakeLab, source: str, target: str) -> None:
+    theirs, ours = (f"CREATE TABLE t (id int PRIMARY KEY, v {type_});" for type_ in (source, target))
+    assert lab(theirs, "INSERT INTO t VALUES (1, NULL);", target=ours).run().kept == 1
+
+
+@POSTGRES
+def test_a_value_that_a_filter_cannot_read_is_not_quoted(lab: MakeLab) -> None:
+    """The filter itself is right, as far as a server can tell without reading rows."""
+    db = lab("CREATE TABLE t (id int PRIMARY KEY, name text);", "INSERT INTO t VALUES (1, 'ann@example.org');")
+    with pytest.raises(SubsetError, match='invalid input syntax for type integer: "…"') as caught:
+        db.run(filters={"t": "name::int = 1"})
+    assert "ann" not in str(caught.value)
+
+
+@pytest.mark.parametrize("target", ["gross int", "gross int NOT NULL DEFAULT 0", ""])
+def test_a_generated_column_that_the_target_does_not_generate(lab: MakeLab, target: str) -> None:
+    """It is never written: its values would be lost, and references with them."""
+    theirs = "CREATE TABLE t (id int PRIMARY KEY, net int, gross int GENERATED ALWAYS AS (net * 2) STORED);"
+    ours = f"CREATE TABLE t (id int PRIMARY KEY, net int{', ' if target else ''}{target});"
+    said = "the source generates this column, the target does not" if target else "the target has no such column"
+    assert said in str(lab(theirs, "", target=ours).refusal())
 
 
 @POSTGRES

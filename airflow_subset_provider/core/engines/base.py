@@ -21,6 +21,8 @@ from airflow_subset_provider.core.sql import Condition, Tables
 
 Statement = sa.sql.expression.ClauseElement
 INDEX = "index"
+NOT_GENERATED = "the source generates this column, the target does not: it would stay empty"
+GENERATE = "Generate it there as well."
 OTHER_SEED = 7_046_029_254_386_353_131  # than anybody gives a sample of theirs
 PAGE = 10_000  # keys in one statement: about 200 kB of SQL for integer keys, 600 kB for UUIDs
 

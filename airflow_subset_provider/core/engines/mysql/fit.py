@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from airflow_subset_provider.core.engines.base import GENERATE, NOT_GENERATED
 from airflow_subset_provider.core.engines.mysql.types import Kind, Type, parsed
 from airflow_subset_provider.core.errors import Fault
 from airflow_subset_provider.core.schema import Column, Table
 
 _INTEGERS = ("tinyint", "smallint", "mediumint", "int", "bigint")
+_COLLECTIONS = {"geomcollection", "geometrycollection"}  # MySQL's name and MariaDB's
 _SUPERSETS = {
     "ascii": ("latin1", "utf8mb3", "utf8", "utf8mb4"),
     "utf8": ("utf8mb3", "utf8mb4"),
@@ -27,11 +29,14 @@ def faults(wanted: Table, found: Table, label: str) -> list[Fault]:
 
 
 def _columns(wanted: Table, found: Table, label: str) -> Iterator[Fault]:
-    for column in wanted.copied:
+    for column in wanted.columns:
         mine = found.column(column.name)
         where = f"{label}, {wanted.name}.{column.name}"
         if mine is None:
             yield Fault(f"the target has no such column (source: {column.type})", where, "Add it.")
+        elif column.generated:
+            if not mine.generated:
+                yield Fault(NOT_GENERATED, where, GENERATE)
         elif mine.generated:
             yield Fault("the target generates this column, the source does not", where)
         elif not takes(parsed(mine.type), parsed(column.type)):
@@ -66,7 +71,7 @@ def takes(mine: Type, given: Type) -> bool:
         case Kind.DECIMAL | Kind.BIT | Kind.TEMPORAL | Kind.FLOAT:
             return _takes_numbers(mine, given)
         case Kind.SPATIAL:
-            return mine.base in (given.base, "geometry")
+            return mine.base in (given.base, "geometry") or {mine.base, given.base} == _COLLECTIONS
     return mine.base == given.base
 
 

@@ -181,9 +181,15 @@ class MySqlSource(MySqlSession, Source):
 
         Raises:
             EndpointError: such a table is referenced by one in scope: a copy without it would hold together by luck
-            only.
+            only. Or one of several databases shows none at all.
         """
         found = super().reflect(schemas)
+        seen = {t.name.schema for t in found.tables}
+        EndpointError.raise_for(
+            Fault(f"this user sees no table of the database {s}", self.label, "GRANT SELECT, or do not name it.")
+            for s in schemas
+            if s not in seen and len(schemas) > 1  # else nothing would be copied, which is said elsewhere
+        )
         absent = sorted({k.parent for k in found.foreign_keys if k.parent.schema in schemas and k.parent not in found})
         EndpointError.raise_for(self._closed(table) for table in absent if self._is_denied(table))
         return found

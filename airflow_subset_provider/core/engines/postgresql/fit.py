@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+from airflow_subset_provider.core.engines.base import GENERATE, NOT_GENERATED
 from airflow_subset_provider.core.errors import Fault
 from airflow_subset_provider.core.schema import Column, Table
 
@@ -33,14 +35,15 @@ class UserType(NamedTuple):
 UserTypes = tuple[Mapping[str, UserType], Mapping[str, UserType]]
 Casts = Callable[[str, str], bool]
 
-# Implicit casts lose nothing, but for those to a float of fewer digits, to a time zone nobody named, and to `name`:
-# it ends after 63 bytes.
+# Implicit casts lose nothing, but for those to a float of fewer digits, to a time zone nobody named, to `name` (it ends
+# after 63 bytes), and to the names and numbers of the server's own things.
 WIDER = """
 SELECT to_regtype(%(a)s) = to_regtype(%(b)s) OR EXISTS (
     SELECT FROM pg_cast WHERE castsource = to_regtype(%(a)s) AND casttarget = to_regtype(%(b)s) AND castcontext = 'i'
     AND NOT (casttarget = 'float4'::regtype AND castsource <> 'int2'::regtype)
     AND NOT (casttarget = 'float8'::regtype AND castsource IN ('int8'::regtype, 'numeric'::regtype))
-    AND casttarget NOT IN ('timestamptz'::regtype, 'timetz'::regtype, 'name'::regtype))
+    AND casttarget NOT IN ('timestamptz'::regtype, 'timetz'::regtype, 'name'::regtype, 'oid'::regtype)
+    AND casttarget::regtype::text !~ '^reg')
 """
 
 
@@ -51,13 +54,15 @@ def faults(wanted: Table, found: Table, label: str, made: UserTypes, casts: Cast
         made: the users' own types, the source's and the target's.
         casts: whether the target's server takes every value of one type (without modifiers) as one of another.
     """
-    columns = (_fault(c, found.column(c.name), f"{label}, {wanted.name}.{c.name}", made, casts) for c in wanted.copied)
+    columns = (_fault(c, found.column(c.name), f"{label}, {wanted.name}.{c.name}", made, casts) for c in wanted.columns)
     return [*(fault for fault in columns if fault), *_surplus(wanted, found, label)]
 
 
 def _fault(column: Column, mine: Column | None, where: str, made: UserTypes, casts: Casts) -> Fault | None:
     if mine is None:
         return Fault(f"the target has no such column (source: {column.type})", where, "Add it.")
+    if column.generated:
+        return None if mine.generated else Fault(NOT_GENERATED, where, GENERATE)
     if mine.generated:
         return Fault("the target generates this column, the source does not", where)
     if mine.type != column.type and not _takes(column.type, mine.type, casts):
@@ -123,6 +128,7 @@ def _fits(given: str, mine: str) -> bool:
 
 
 def _size(type_: str) -> tuple[int, ...]:
-    """A modifier's numbers; none counts as without limit."""
+    """A modifier's numbers; none counts as without limit, but that of a time: six digits of a second."""
     inside = type_[type_.find("(") + 1 : type_.find(")")] if "(" in type_ else ""
-    return tuple(int(n) for n in inside.split(",") if n.strip().isdigit()) or (2**31,)
+    none = 6 if type_.startswith(("time", "interval")) else 2**31
+    return tuple(map(int, re.findall(r"-?\d+", inside))) or (none,)

@@ -20,7 +20,7 @@ from sqlalchemy.dialects import postgresql
 from airflow_subset_provider.core.engines.base import Flavour, Session, Statement
 from airflow_subset_provider.core.engines.postgresql import catalog
 from airflow_subset_provider.core.engines.postgresql.fit import UserType
-from airflow_subset_provider.core.errors import EndpointError, Fault, RetryableError, SubsetError
+from airflow_subset_provider.core.errors import QUOTED, EndpointError, Fault, RetryableError, SubsetError
 from airflow_subset_provider.core.schema import Column, Schema
 from airflow_subset_provider.core.sql import Condition, ServerType, collated, quoted
 
@@ -94,11 +94,17 @@ def prepare_session(connection: psycopg.Connection[TupleRow]) -> None:
 
 @contextmanager
 def translated(label: str) -> Iterator[None]:
-    """The driver's errors as this package's own, without the server's DETAIL and CONTEXT: they quote rows."""
+    """The driver's errors as this package's own, without what may quote rows.
+
+    That is the server's DETAIL and CONTEXT, and of a data exception (class 22) whatever stands in quotation marks: a
+    filter that casts, say, complains of the value that it met.
+    """
     try:
         yield
     except psycopg.Error as error:
         message = error.diag.message_primary or str(error).strip() or type(error).__name__
+        if (error.sqlstate or "").startswith("22"):
+            message = QUOTED.sub('"…"', message)
         fault = Fault(f"{message} (SQLSTATE {error.sqlstate})" if error.sqlstate else message, label, _advice(error))
         refused = error.sqlstate is None and REFUSED.search(message)
         if refused or isinstance(error, (pg.InsufficientPrivilege, *NEVER)):
