@@ -7,20 +7,34 @@ import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, Self
 
-from pydantic import Field
+from msgspec import NODEFAULT, Struct, to_builtins
+from msgspec.structs import fields
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import SchemaValidator
+from pydantic_core import core_schema as cs
 
+from airflow_subset_provider.core import spec
 from airflow_subset_provider.core.errors import Fault, RequestError
 from airflow_subset_provider.core.spec import OnDrift, RelationSpec, Spec
 
-BEYOND = ("catalog", "replace_existing", "create_schema", "on_drift", "consistent", "chunk_rows")
+BEYOND = {
+    "catalog": cs.nullable_schema(cs.str_schema()),
+    "replace_existing": cs.bool_schema(),
+    "create_schema": cs.bool_schema(),
+    "on_drift": cs.enum_schema(OnDrift, list(OnDrift), sub_type="str"),
+    "consistent": cs.nullable_schema(cs.bool_schema()),
+    "chunk_rows": cs.int_schema(ge=0),
+}
+SHAPE = {**spec.SHAPE, **BEYOND}
 
 
-class SpecFile(Spec):
+class SpecFile(Struct, frozen=True, kw_only=True):
     """A request and how to run it.
 
     Attributes:
+        request: what the core takes.
         catalog: a file made by `airflow-subset reflect`; relative to the spec file.
         replace_existing: the target's tables may be emptied even if no subset run filled them.
         create_schema: make the target's tables where there are none.
@@ -30,17 +44,24 @@ class SpecFile(Spec):
             jobs share one table; 0: none is.
     """
 
+    request: Spec
     catalog: str | None = None
     replace_existing: bool = False
     create_schema: bool = False
     on_drift: OnDrift = OnDrift.FAIL
     consistent: bool | None = None
-    chunk_rows: Annotated[int, Field(ge=0)] = 0
+    chunk_rows: int = 0
 
-    @property
-    def request(self) -> Spec:
-        """What the core takes."""
-        return Spec.of(**self.model_dump(exclude=set(BEYOND)))
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """Validate the fields together.
+
+        Raises:
+            RequestError: with one fault for every field that is wrong.
+        """
+        found = spec.validated(given, SHAPE, SchemaValidator(spec.of_fields(SHAPE)))
+        beyond = {name: found.pop(name) for name in BEYOND if name in found}
+        return cls(request=Spec(**found), **beyond)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -75,20 +96,24 @@ def _yaml(text: str) -> Any:
 
 def schema_text() -> str:
     """The JSON Schema, with the words of the classes' own documentation."""
-    schema = SpecFile.model_json_schema()
+    schema = GenerateJsonSchema().generate(spec.of_fields(SHAPE))
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"], schema["description"] = "A spec file of airflow-subset", "A request and how to run it."
+    _describe(schema["properties"], Spec)
+    _describe(schema["properties"], SpecFile)
+    _describe(schema["properties"]["relations"]["additionalProperties"]["properties"], RelationSpec)
     schema["properties"]["$schema"] = {"type": "string"}
-    _describe(schema, {**_attributes(Spec), **_attributes(SpecFile)})
-    _describe(schema["$defs"]["RelationSpec"], _attributes(RelationSpec))
-    for part in (schema, *schema["$defs"].values()):
-        part["description"] = part.get("description", "").split("\n\n")[0]
     return json.dumps(schema, indent=2) + "\n"
 
 
-def _describe(schema: dict[str, Any], words: dict[str, str]) -> None:
-    for name, shape in schema["properties"].items():
-        if name in words:
-            shape["description"] = words[name]
+def _describe(properties: dict[str, Any], cls: type[Struct]) -> None:
+    words = _attributes(cls)
+    for field in fields(cls):
+        if field.name in properties:
+            shape = properties[field.name]
+            shape["description"] = words[field.name]
+            default = field.default if field.default_factory is NODEFAULT else field.default_factory()
+            shape["default"] = to_builtins(default)
 
 
 def _attributes(cls: type) -> dict[str, str]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, to_builtins
 
 from airflow_subset_provider.core import graph, names, relations
 from airflow_subset_provider.core.errors import Fault, RequestError
@@ -228,7 +228,7 @@ class Plan(Struct, frozen=True, dict=True):
 
     def to_json(self) -> str:
         """Request and schema, from which the same plan is built again."""
-        return json.dumps({"spec": self.spec.model_dump(mode="json"), "schema": self.schema.to_json()})
+        return json.dumps({"spec": to_builtins(self.spec), "schema": self.schema.to_json()})
 
     @classmethod
     def from_json(cls, text: str) -> Plan:

@@ -22,7 +22,7 @@ from airflow_subset_provider.core.integrity import Integrity, is_loose
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.report import KeyReport
 from airflow_subset_provider.core.schema import TableName
-from airflow_subset_provider.core.spec import Rule
+from airflow_subset_provider.core.spec import Policy, Rule
 from airflow_subset_provider.core.state import State, Stats, altering, batches, holding
 from airflow_subset_provider.core.tally import Tally
 
@@ -124,7 +124,7 @@ class Proof(Struct, frozen=True):
         plan = self.plan
         if not plan.spec.referential_integrity:
             plan = planning.build(
-                plan.spec.model_copy(update={"referential_integrity": True, "references": "include"}), plan.schema
+                replace(plan.spec, referential_integrity=True, references=Policy.INCLUDE), plan.schema
             )
         integrity = Integrity(plan, self.source, self.target)
         for relation in plan.relations:

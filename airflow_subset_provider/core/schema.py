@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from operator import itemgetter
@@ -251,7 +252,7 @@ class Schema(Struct, frozen=True, dict=True):
             RequestError: there is no such file, or it is no catalog of this version.
         """
         try:
-            return cls.from_json(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a BOM
+            return cls.from_json(path.read_bytes().removeprefix(BOM_UTF8).decode())  # some editors begin a file with it
         except OSError as error:
             fault = Fault(f"cannot be read: {error.strerror}", f"catalog {path}", remedy)
         except ValueError as error:

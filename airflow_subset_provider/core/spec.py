@@ -9,18 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from msgspec import Struct
+from msgspec.structs import replace
+from pydantic_core import CoreSchema, PydanticCustomError, SchemaValidator, ValidationError
+from pydantic_core import core_schema as cs
 
 from airflow_subset_provider.core.errors import Fault, RequestError
 
@@ -81,42 +75,7 @@ def part_size(chunk_rows: Any) -> int:
     return chunk_rows
 
 
-Percent = Annotated[str, Field(pattern=r"^\s*\d+(\.\d+)?\s*%\s*$")]
-Count = Annotated[int, Field(ge=0, strict=True)]
-
-
-def _clause(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    try:
-        return check(value)
-    except ValidationError:
-        raise PydanticCustomError("clause", "not a WHERE clause") from None
-
-
-def _amount(value: Any, check: ValidatorFunctionWrapHandler) -> str | int:
-    """One fault for a value that is neither, instead of one for each."""
-    try:
-        amount: str | int = check(value)
-        if isinstance(amount, int) or float(amount.strip().rstrip("%")) <= 100:
-            return amount
-    except ValidationError:
-        pass
-    raise PydanticCustomError("amount", 'neither a percentage such as "5%" nor a number of rows')
-
-
-def _parents(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    try:
-        return check(value)
-    except ValidationError:
-        message = "neither table.column nor, for a polymorphic reference, a mapping of values to table.column"
-        raise PydanticCustomError("parents", message) from None
-
-
-Clause = Annotated[str, Field(pattern=r"\S"), WrapValidator(_clause)]
-Amount = Annotated[Percent | Count, WrapValidator(_amount)]
-Parents = Annotated[str | dict[str, str], WrapValidator(_parents)]
-
-
-class RelationSpec(BaseModel):
+class RelationSpec(Struct, frozen=True):
     """Settings of the foreign keys that one pattern matches, or the declaration of a virtual one.
 
     Attributes:
@@ -127,21 +86,13 @@ class RelationSpec(BaseModel):
         type: the child's column that says which parent a polymorphic reference means.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     follow: bool | None = None
     references: Policy | None = None
-    to: Parents | None = None
+    to: str | dict[str, str] | None = None
     type: str | None = None
 
-    @model_validator(mode="after")
-    def _polymorphic_has_both(self) -> Self:
-        if (self.type is not None) != isinstance(self.to, dict):
-            raise ValueError('a polymorphic reference needs both "type" (a column) and "to" (value -> table.column)')
-        return self
 
-
-class Spec(BaseModel):
+class Spec(Struct, frozen=True, kw_only=True):
     """One request.
 
     Attributes:
@@ -157,18 +108,16 @@ class Spec(BaseModel):
         whole_limit: tables with more rows (as the source estimates) are copied whole only if `tables` names them.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    filters: dict[str, Clause] = {}
+    filters: dict[str, str] = {}
     schemas: tuple[str, ...] = ()
     others: Others = Others.WHOLE
     tables: dict[str, Rule] = {}
     references: Policy = Policy.INCLUDE
     relations: dict[str, RelationSpec] = {}
-    sample: dict[str, Amount] = {}
+    sample: dict[str, str | int] = {}
     seed: int = 0
     referential_integrity: bool = True
-    whole_limit: Annotated[int, Field(ge=0)] = 10_000_000
+    whole_limit: int = 10_000_000
 
     @classmethod
     def of(cls, **fields: Any) -> Self:
@@ -177,21 +126,107 @@ class Spec(BaseModel):
         Raises:
             RequestError: with one fault for every field that is wrong.
         """
-        try:
-            return cls(**fields)
-        except ValidationError as error:
-            raise RequestError(_fault(e, fields) for e in error.errors()) from None
+        return cls(**validated(fields, SHAPE, _VALIDATOR))
 
     def with_filters(self, filters: Mapping[str, str]) -> Spec:
         """The same request with other clauses, as after rendering templates."""
-        return self.of(**self.model_dump() | {"filters": dict(filters)})
+        return replace(self, filters=self.of(filters=dict(filters)).filters)
 
 
-def _fault(error: Any, fields: Mapping[str, Any]) -> Fault:
+# -- what the fields may be: pydantic's core schemas. To derive them from a model takes a worker a seventh of its parse.
+
+
+def _clause(value: Any, check: cs.ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return check(value)
+    except ValidationError:
+        raise PydanticCustomError("clause", "not a WHERE clause") from None
+
+
+def _amount(value: Any, check: cs.ValidatorFunctionWrapHandler) -> str | int:
+    """One fault for a value that is neither, instead of one for each."""
+    try:
+        amount: str | int = check(value)
+        if isinstance(amount, int) or float(amount.strip().rstrip("%")) <= 100:
+            return amount
+    except ValidationError:
+        pass
+    raise PydanticCustomError("amount", 'neither a percentage such as "5%" nor a number of rows')
+
+
+def _parents(value: Any, check: cs.ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return check(value)
+    except ValidationError:
+        message = "neither table.column nor, for a polymorphic reference, a mapping of values to table.column"
+        raise PydanticCustomError("parents", message) from None
+
+
+def _relation(fields: dict[str, Any]) -> RelationSpec:
+    relation = RelationSpec(**fields)
+    if (relation.type is not None) != isinstance(relation.to, dict):
+        raise ValueError('a polymorphic reference needs both "type" (a column) and "to" (value -> table.column)')
+    return relation
+
+
+def _mapping(values: CoreSchema) -> CoreSchema:
+    return cs.dict_schema(cs.str_schema(), values)
+
+
+def _one_of(enum: type[StrEnum]) -> CoreSchema:
+    return cs.enum_schema(enum, list(enum), sub_type="str")
+
+
+def of_fields(shape: Mapping[str, CoreSchema]) -> CoreSchema:
+    """The schema of a mapping of these fields, any of them, and no other."""
+    fields = {name: cs.typed_dict_field(schema, required=False) for name, schema in shape.items()}
+    return cs.typed_dict_schema(fields, extra_behavior="forbid")
+
+
+_PERCENT = cs.str_schema(pattern=r"^\s*\d+(\.\d+)?\s*%\s*$")
+_RELATION = {
+    "follow": cs.nullable_schema(cs.bool_schema()),
+    "references": cs.nullable_schema(_one_of(Policy)),
+    "to": cs.nullable_schema(
+        cs.no_info_wrap_validator_function(_parents, cs.union_schema([cs.str_schema(), _mapping(cs.str_schema())]))
+    ),
+    "type": cs.nullable_schema(cs.str_schema()),
+}
+SHAPE: dict[str, CoreSchema] = {
+    "filters": _mapping(cs.no_info_wrap_validator_function(_clause, cs.str_schema(pattern=r"\S"))),
+    "schemas": cs.tuple_schema([cs.str_schema()], variadic_item_index=0),
+    "others": _one_of(Others),
+    "tables": _mapping(_one_of(Rule)),
+    "references": _one_of(Policy),
+    "relations": _mapping(cs.no_info_after_validator_function(_relation, of_fields(_RELATION))),
+    "sample": _mapping(
+        cs.no_info_wrap_validator_function(_amount, cs.union_schema([_PERCENT, cs.int_schema(ge=0, strict=True)]))
+    ),
+    "seed": cs.int_schema(),
+    "referential_integrity": cs.bool_schema(),
+    "whole_limit": cs.int_schema(ge=0),
+}
+_VALIDATOR = SchemaValidator(of_fields(SHAPE))
+
+
+def validated(fields: Mapping[str, Any], shape: Mapping[str, CoreSchema], validator: SchemaValidator) -> dict[str, Any]:
+    """The fields, as the validator of that shape takes them.
+
+    Raises:
+        RequestError: with one fault for every field that is wrong.
+    """
+    try:
+        found: dict[str, Any] = validator.validate_python(dict(fields))
+    except ValidationError as error:
+        raise RequestError(_fault(e, fields, shape) for e in error.errors()) from None
+    return found
+
+
+def _fault(error: Any, fields: Mapping[str, Any], shape: Mapping[str, CoreSchema]) -> Fault:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
         from difflib import get_close_matches
 
-        near = get_close_matches(where, Spec.model_fields, n=3)
+        near = get_close_matches(where, shape, n=3)
         return Fault("unknown setting", where, f"Did you mean {', '.join(near)}?" if near else "Remove it.")
     return Fault(error["msg"], where, f"Got {error.get('input', fields)!r}.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from msgspec import Struct
+from msgspec.structs import replace
 
 from airflow_subset_provider.core import engines
 from airflow_subset_provider.core import plan as planning
@@ -52,7 +53,7 @@ def _with_all_keys(plan: Plan) -> Plan:
     """With integrity off a plan has no relations; the copy has foreign keys all the same."""
     if plan.spec.referential_integrity:
         return plan
-    return planning.build(plan.spec.model_copy(update={"referential_integrity": True}), plan.schema)
+    return planning.build(replace(plan.spec, referential_integrity=True), plan.schema)
 
 
 def _keys(plan: Plan, end: Target) -> tuple[KeyReport, ...]:

@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from msgspec import Struct
+from msgspec import Struct, to_builtins
 
 from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.graph import Component
@@ -89,7 +89,7 @@ class Job(Struct, frozen=True, dict=True):
         change from parse to parse where they come from a set.
         """
         spec, plan = self.plan.spec, self.plan
-        asked = spec.model_dump(mode="json") | {"filters": sorted(spec.filters), "schemas": sorted(spec.schemas)}
+        asked = to_builtins(spec) | {"filters": sorted(spec.filters), "schemas": sorted(spec.schemas)}
         rules = {str(t.name): t.rule for t in plan.tables.values()}
         relations = sorted(repr((r.key, r.follow, r.policy.value, r.nulls)) for r in plan.relations)
         ends = [self.source_conn_id, self.target_conn_id, self.consistent]

@@ -70,7 +70,7 @@ def _masked_fault(fault: Fault) -> Fault:
     shown = replace(fault, what=masked(fault.what), where=masked(fault.where), do=masked(fault.do))
     if clause == fault.clause:
         return shown
-    what = masked(QUOTED.sub("***", fault.what))
+    what = masked(re.sub(QUOTED, "***", fault.what))
     for word in _hidden_words(fault.clause, clause):
         what = re.sub(rf"{re.escape(word[:SHORTEST_NAME])}\w*", "***", what, flags=re.IGNORECASE)
     return replace(shown, what=what, clause=clause, position=0)

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from os import PathLike
 from typing import Any, NoReturn
 
@@ -283,9 +285,10 @@ def _in_parts(job: Job, component: Component, tables: TaskGroup) -> TaskGroup:
 
 
 def _connect(nodes: Mapping[str, BaseOperator | TaskGroup], edges: Iterable[tuple[str, str]]) -> None:
-    for before, after in sorted(edges):
-        if before in nodes and after in nodes:
-            nodes[before] >> nodes[after]
+    """All that follow a node at once: Airflow looks at the whole DAG for each time that it is told of some."""
+    known = sorted((before, after) for before, after in edges if before in nodes and after in nodes)
+    for first, pairs in groupby(known, key=itemgetter(0)):
+        nodes[first].set_downstream([nodes[after] for _, after in pairs])
 
 
 def _not_mapped(what: str) -> RequestError:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
+from msgspec import to_builtins
 
 from airflow_subset_provider.core.schema import Column, ForeignKey, Key, Schema, Table, TableName
 from airflow_subset_provider.core.spec import Spec
@@ -506,7 +507,8 @@ class Example:
 
     def __repr__(self) -> str:
         script = ";\n".join(self.model.statements(self.dialect, rows=True))
-        set_fields = self.spec.model_dump(mode="json", exclude_defaults=True)
+        plain, default = to_builtins(self.spec), to_builtins(Spec())
+        set_fields = {name: value for name, value in plain.items() if value != default[name]}
         return f"Example(\n{script};\n-- Spec.of(**{set_fields!r})\n)"
 
 

@@ -104,7 +104,7 @@ def translated(label: str) -> Iterator[None]:
     except psycopg.Error as error:
         message = error.diag.message_primary or str(error).strip() or type(error).__name__
         if (error.sqlstate or "").startswith("22"):
-            message = QUOTED.sub('"…"', message)
+            message = re.sub(QUOTED, '"…"', message)
         fault = Fault(f"{message} (SQLSTATE {error.sqlstate})" if error.sqlstate else message, label, _advice(error))
         refused = error.sqlstate is None and REFUSED.search(message)
         if refused or isinstance(error, (pg.InsufficientPrivilege, *NEVER)):
