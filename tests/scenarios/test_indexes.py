@@ -364,7 +364,7 @@ def test_rows_that_do_not_fit_in_an_index(lab: MakeLab) -> None:
 def _until(run: Run, done: str) -> None:
     if done == "noted":
         with run.ends.both() as (source, target):
-            run.preparation(source, target).claim(run.plan.schema, {})
+            run.preparation(source, target).claim(run.plan.schema, {}, State(target).begin())
         return
     run.prepare()
     if done == "loaded":
