@@ -97,7 +97,7 @@ class Parts(Struct, frozen=True):
         self.tally.log.info(f"%s, {what}: %s (%s)", self.table, number, planned.rule.value, planned.reason)
 
     def _of_another_cut(self, state: State, target: Target, number: int) -> dict[TableName, Stats]:
-        """The table was cut again into fewer parts, or loaded whole, since this part was told to load itself."""
+        """The table was loaded whole, or prepared and cut anew, since this part was told to load itself."""
         if state.unclaimed([self.table]) and not state.chunks(self.table):
             raise EarlyError(
                 Fault(f"{self.table} has not been cut into parts in this run", target.label, "Run that step again.")
