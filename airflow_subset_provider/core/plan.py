@@ -111,6 +111,14 @@ class Plan(Struct, frozen=True, dict=True):
         """The relations whose parent is in the component, those inside it included."""
         return tuple(r for t in component.tables for r in self.relations_to.get(t, ()))
 
+    @cached_property
+    def judged(self) -> tuple[Relation, ...]:
+        """The relations whose dangling references are counted at the end: with referential integrity off, too."""
+        if self.spec.referential_integrity:
+            return self.relations
+        keys = (*self.schema.foreign_keys, *relations.virtual_keys(self.schema, self.spec)[0])
+        return relations.settle(self.schema, self.spec, keys, lambda t: self.rule(t) is Rule.SKIP)
+
     def may_miss(self, relation: Relation) -> bool:
         """Whether a kept row may reference one that the extracts leave out."""
         parent = relation.key.parent

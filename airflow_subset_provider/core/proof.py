@@ -14,7 +14,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from airflow_subset_provider.core import indexes
-from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.engines.base import INDEX, Source, Suspended, Target
 from airflow_subset_provider.core.errors import Fault, IntegrityError
 from airflow_subset_provider.core.heal import Healing
@@ -22,7 +21,7 @@ from airflow_subset_provider.core.integrity import Integrity, is_loose
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.report import KeyReport
 from airflow_subset_provider.core.schema import TableName
-from airflow_subset_provider.core.spec import Policy, Rule
+from airflow_subset_provider.core.spec import Rule
 from airflow_subset_provider.core.state import State, Stats, altering, batches, holding
 from airflow_subset_provider.core.tally import Tally
 
@@ -115,21 +114,16 @@ class Proof(Struct, frozen=True):
         indexes.build(self.target, self.tally)
 
     def _counted(self, proven: set[tuple[TableName, str]], healed: bool) -> tuple[KeyReport, ...]:
-        """Every relation's dangling references: none where the server validated the key, else counted.
+        """Each judged relation's dangling references: none where the server validated the key, else counted.
 
         Args:
             healed: what dangles now is no seam; where the server lets keys be broken, the source may be what dangles.
         """
         keys = []
-        plan = self.plan
-        if not plan.spec.referential_integrity:
-            plan = planning.build(
-                replace(plan.spec, referential_integrity=True, references=Policy.INCLUDE), plan.schema
-            )
-        integrity = Integrity(plan, self.source, self.target)
-        for relation in plan.relations:
+        integrity = Integrity(self.plan, self.source, self.target)
+        for relation in self.plan.judged:
             key = relation.key
-            if plan.rule(key.child) is Rule.SKIP:
+            if self.plan.rule(key.child) is Rule.SKIP:
                 continue
             valid = any((key.child, name) in proven for name in (key.name, *key.also))
             count = 0 if valid else integrity.count_dangling(relation)

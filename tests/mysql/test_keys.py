@@ -112,15 +112,27 @@ def test_rows_of_one_value_that_cannot_be_told_apart(pair: Pair) -> None:
     assert pair.target.run("SELECT * FROM term ORDER BY 1, 2") == ((1, 1), (1, 2), (1, 2), (3, 1))
 
 
+BANNING: dict[str, Any] = {
+    "filters": {"request": "id = 1"},
+    "others": "referenced",
+    "relations": {"term.category": {"to": "branch.id", "references": "drop"}},
+}
+
+
 def test_rows_that_may_be_banned_are_refused(groups: Pair) -> None:
     """A row that is fetched and must go again: whether its value's other rows can stay would have to be asked anew."""
-    request = {
-        "filters": {"request": "id = 1"},
-        "others": "referenced",
-        "relations": {"term.category": {"to": "branch.id", "references": "drop"}},
-    }
     with pytest.raises(RequestError, match=r"request\(code\) -> .*term: references columns that are not unique"):
-        kept(groups, **request)
+        kept(groups, **BANNING)
+
+
+def test_with_integrity_off_no_row_is_banned_and_nothing_refused(groups: Pair) -> None:
+    """It was refused by `finish`, when all rows were there."""
+    report = groups.subset(**BANNING, referential_integrity=False)
+    assert {k.key.split(".", 1)[1].split(" ")[0]: k.dangling for k in report.keys} == {
+        "request(code)": 1,
+        "branch(term)": 0,
+        "term(category)": 0,
+    }
 
 
 SPELLINGS = ("Straße", "Zoë", "plain")
