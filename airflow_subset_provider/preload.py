@@ -2,16 +2,38 @@
 
 On LocalExecutor and CeleryExecutor each task is a fork that does its own imports, and those are more than half of what
 a small table's task costs. A deployment of many tables may import this module in its `airflow_local_settings.py`
-(docs/deployment.md). Airflow is still starting up then, so nothing of it is imported here.
+(docs/deployment.md). Airflow is still starting up then, so nothing of it is imported here, but at the first fork after
+that.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from contextlib import suppress
+from importlib import import_module
 
 import airflow_subset_provider.core.run  # noqa: F401  (to have it imported)
 from airflow_subset_provider.core import engines
 
+_LATER = [
+    "airflow_subset_provider.operators.subset",
+    "airflow_subset_provider.connections",
+    "airflow.providers.postgres.hooks.postgres",
+    "airflow.providers.mysql.hooks.mysql",
+]
+
+
+def _import_what_hangs_on_airflow() -> None:
+    airflow = sys.modules.get("airflow")
+    if airflow is None or getattr(airflow.__spec__, "_initializing", False):
+        return
+    while _LATER:
+        with suppress(Exception):  # what a task needs, its own import complains of
+            import_module(_LATER.pop())
+
+
 for _name in engines.NAMES:
     with suppress(ImportError):  # not every deployment has every driver
         engines.get(_name)
+os.register_at_fork(before=_import_what_hangs_on_airflow)

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from msgspec import Struct
-from msgspec.structs import asdict
+from msgspec import Struct, convert, to_builtins
 
 from airflow_subset_provider.compat import AirflowFailException
 from airflow_subset_provider.core.errors import RetryableError
 from airflow_subset_provider.operators.job import Job
+from airflow_subset_provider.operators.readiness import PREPARE, Ready
 
 HOLD, WAIT = "hold", "wait"
 LATER = "This task comes too early: it is tried again where it has `retries`; else clear it once that is done."
@@ -28,26 +28,39 @@ class Word(Struct, frozen=True):
         of: when the `prepare` that it belongs to began.
         exported: the name of the source's state; None: each task reads its own.
         why: why there is none.
+        ready: what `prepare` has said, passed on by `wait`: who goes by both asks Airflow once.
     """
 
     of: float
     exported: str | None = None
     why: str = ""
+    ready: Ready | None = None
 
     def push(self, ti: Any) -> None:
         """Say it as the task that runs."""
-        ti.xcom_push(KEY, asdict(self))
+        ti.xcom_push(KEY, to_builtins(self))
+
+
+def said(job: Job, ti: Any, task: str) -> Word | None:
+    """What `hold` or `wait` has said last, in an earlier run of the group perhaps."""
+    found: Mapping[str, Any] | None = ti.xcom_pull(task_ids=job.task_id(task), key=KEY)
+    return convert(found, Word) if found else None
 
 
 def heard(job: Job, ti: Any, task: str, of: float) -> Word | None:
     """What `hold` or `wait` has said in this run of the group; nothing that it said in an earlier one."""
-    found: Mapping[str, Any] | None = ti.xcom_pull(task_ids=job.task_id(task), key=KEY)
-    word = Word(**found) if found else None
+    word = said(job, ti, task)
     return word if word and word.of == of else None
 
 
-def exported(job: Job, ti: Any, of: float, ended: Callable[[], bool]) -> Word:
-    """What a task is to read.
+def withdrawn(job: Job, ti: Any, of: float) -> Word | None:
+    """What `hold` has said, if it holds nothing for this run of the group, or nothing any more."""
+    word = heard(job, ti, HOLD, of)
+    return word if word and word.exported is None else None
+
+
+def agreed(job: Job, ti: Any, of: float, ended: Callable[[], bool]) -> Word:
+    """What the tasks of this run of the group read, unless `hold` has withdrawn since.
 
     Args:
         ended: whether `wait` will say no more.
@@ -56,16 +69,15 @@ def exported(job: Job, ti: Any, of: float, ended: Callable[[], bool]) -> Word:
         RetryableError: nothing is agreed to yet: this task had its slot already when `prepare` was cleared.
         AirflowFailException: nothing was agreed to for this run of `prepare`.
     """
-    agreed = heard(job, ti, WAIT, of)
-    if agreed is None and not ended():
+    word = heard(job, ti, WAIT, of)
+    if word is None and not ended():
         raise RetryableError(f"`{job.task_id(WAIT)}` has not said yet which state of the source is read. {LATER}")
-    if agreed is None:
+    if word is None:
         raise AirflowFailException(
-            f"`{job.task_id(WAIT)}` has not run since `{job.task_id('prepare')}` did, so there is no snapshot to read. "
+            f"`{job.task_id(WAIT)}` has not run since `{job.task_id(PREPARE)}` did, so there is no snapshot to read. "
             f"{advice(job)}"
         )
-    announced = heard(job, ti, HOLD, of)
-    return announced if announced and announced.exported is None else agreed
+    return word
 
 
 def advice(job: Job) -> str:

@@ -106,11 +106,14 @@ class Step(BaseOperator):
 
     def _heard(self, context: Context) -> Ready | None:
         try:
-            return readiness.heard(self.job, context["ti"])
+            return self._asked(context["ti"])
         except Exception:
             # No run to ask: each of Airflow's ways to render outside one says so with another exception.
             self.log.debug("no XCom of `prepare`", exc_info=True)
             return None
+
+    def _asked(self, ti: Any) -> Ready | None:
+        return readiness.heard(self.job, ti)
 
     def _rendered(
         self, templates: dict[str, str], context: Context, jinja_env: jinja2.Environment | None
@@ -145,21 +148,33 @@ class Step(BaseOperator):
             alive, taken = partial(lock.is_alive, ti), self._taken()
             self._run = self.job.run(key, self.filters, alive, log_of(self), exported, taken)
             try:
-                return self.step(self._run, context)
+                return self._attempt(self._run, context)
             except SnapshotError as error:
-                raise AirflowFailException(f"{secrets.masked_error(error)} {agreement.advice(self.job)}") from None
-            except LockedError as error:
-                if not self._prepared_again(context):
-                    raise
-                raise RetryableError(error.faults) from None
-            except EarlyError as error:
-                if not self._siblings(context).any_to_come(self.get_flat_relative_ids(upstream=True)):
-                    raise
-                raise RetryableError(replace(fault, do=agreement.LATER) for fault in error.faults) from None
+                if not self._withdrawn(context):
+                    advice = agreement.advice(self.job)
+                    raise AirflowFailException(f"{secrets.masked_error(error)} {advice}") from None
+            self._run = self._run.reading(None)
+            return self._attempt(self._run, context)
+
+    def _attempt(self, run: Run, context: Context) -> Any:
+        try:
+            return self.step(run, context)
+        except LockedError as error:
+            if not self._prepared_again(context):
+                raise
+            raise RetryableError(error.faults) from None
+        except EarlyError as error:
+            if not self._siblings(context).any_to_come(self.get_flat_relative_ids(upstream=True)):
+                raise
+            raise RetryableError(replace(fault, do=agreement.LATER) for fault in error.faults) from None
 
     def _exported(self, context: Context) -> str | None:
         """The name of the source's state that this task reads; None: its own."""
         return None
+
+    def _withdrawn(self, context: Context) -> bool:
+        """Whether nobody holds that state any more, and none is to be read."""
+        return False
 
     def _taken(self) -> str | None:
         """The preparation that this task belongs to; None: none."""
@@ -231,15 +246,45 @@ class AfterPrepare(Step):
 class WritingStep(AfterPrepare):
     """A task that writes what `prepare` has made ready."""
 
+    _word: agreement.Word | None = None
+
+    def _asked(self, ti: Any) -> Ready | None:
+        """As `wait` passes it on. Were that of an earlier `prepare`, the core refuses what is `taken` no more."""
+        self._word = agreement.said(self.job, ti, agreement.WAIT) if self.job.consistent else None
+        return (self._word and self._word.ready) or super()._asked(ti)
+
     def _exported(self, context: Context) -> str | None:
-        """As `wait` agreed, unless `hold` withdrew."""
+        """As `wait` agreed; that `hold` withdrew shows when the state cannot be read."""
         if not self.job.consistent:
             return None
-        ended = partial(self._siblings(context).ended, agreement.WAIT)
-        word = agreement.exported(self.job, context["ti"], self._began(context), ended)
+        word = self._agreed(context)
         if word.exported is None:
-            self.log.info("This task reads its own state of the source: %s", word.why)
+            self._tell(word)
         return word.exported
+
+    def _agreed(self, context: Context) -> agreement.Word:
+        of = self._began(context)
+        return self._word if self._word and self._word.of == of else self._wait_for(of, context)
+
+    def _wait_for(self, of: float, context: Context) -> agreement.Word:
+        ended = partial(self._siblings(context).ended, agreement.WAIT)
+        return agreement.agreed(self.job, context["ti"], of, ended)
+
+    def _withdrawn(self, context: Context) -> bool:
+        word = agreement.withdrawn(self.job, context["ti"], self._began(context)) if self.job.consistent else None
+        if word:
+            self._tell(word)
+        return word is not None
+
+    def _tell(self, word: agreement.Word) -> None:
+        self.log.info("This task reads its own state of the source: %s", word.why)
+
+    def _prepared_again(self, context: Context) -> bool:
+        """It may be `wait` that has to say more, or never will."""
+        again = super()._prepared_again(context)
+        if again and self.job.consistent and (ready := readiness.heard(self.job, context["ti"])):
+            self._wait_for(ready.started, context)
+        return again
 
 
 class PrepareOperator(Step):
@@ -386,6 +431,10 @@ class FinishOperator(WritingStep):
 
     operator_extra_links = (ReportLink(),)
     reported = False
+
+    def _agreed(self, context: Context) -> agreement.Word:
+        """The report says which states were read, so nothing may have been withdrawn until now."""
+        return agreement.withdrawn(self.job, context["ti"], self._began(context)) or super()._agreed(context)
 
     def step(self, run: Run, context: Context) -> dict[str, Any]:
         """Finish; the report."""

@@ -143,13 +143,13 @@ class Standalone:
         value = self.call(path)["value"]
         return json.loads(value) if isinstance(value, str) else value
 
-    def call(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Ask Airflow's REST API: GET, or POST with a body."""
+    def call(self, path: str, body: Mapping[str, Any] | None = None, method: str | None = None) -> Any:
+        """Ask Airflow's REST API: GET, or POST with a body, if no other method is named."""
         data = None if body is None else json.dumps(body).encode()
         for left in reversed(range(TRIES)):
             try:
                 headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token()}"}
-                return self._open(urllib.request.Request(self.address + path, data, headers))  # noqa: S310
+                return self._open(urllib.request.Request(self.address + path, data, headers, method=method))  # noqa: S310
             except TimeoutError:  # a busy machine; what is asked again changes nothing
                 if body is not None or not left:
                     raise

@@ -18,6 +18,14 @@ sys.argv = ["airflow", *sys.argv[1:]]
 import airflow
 print("airflow_subset_provider.preload" in sys.modules, "psycopg" in sys.modules, "MySQLdb" in sys.modules)
 """
+FORKING = """
+import os
+if (child := os.fork()) == 0:
+    hooks = [f"airflow.providers.{name}.hooks.{name}" in sys.modules for name in ("postgres", "mysql")]
+    print("a fork:", "airflow_subset_provider.operators.steps" in sys.modules, *hooks, flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+"""
 HIDDEN = "import sys\nsys.modules['MySQLdb'] = None\n"  # as where the driver is not installed
 
 
@@ -28,8 +36,8 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _started(home: Path, *arguments: str, before: str = "") -> str:
-    command = [sys.executable, "-c", before + COMPONENT, *arguments]
+def _started(home: Path, *arguments: str, before: str = "", after: str = "") -> str:
+    command = [sys.executable, "-c", before + COMPONENT + after, *arguments]
     environment = {**os.environ, "AIRFLOW_HOME": str(home), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     return done.stdout.splitlines()[-1]
@@ -47,6 +55,12 @@ def test_nothing_else_has_it(home: Path, arguments: tuple[str, ...]) -> None:
 
 def test_a_driver_that_is_not_there_is_done_without(home: Path) -> None:
     assert _started(home, "scheduler", before=HIDDEN).startswith("True True")
+
+
+def test_a_fork_has_what_hangs_on_airflow(home: Path) -> None:
+    """Airflow is still starting up when it reads its local settings."""
+    assert _started(home, "scheduler", after=FORKING) == "a fork: True True True"
+    assert _started(home, "api-server", after=FORKING) == "a fork: False False False"
 
 
 def test_nothing_of_airflow_is_imported() -> None:

@@ -13,7 +13,7 @@ from airflow.sdk import DAG
 from airflow_subset_provider import SubsetOperator
 from airflow_subset_provider.compat import AirflowFailException, group_arguments
 from airflow_subset_provider.core.errors import RequestError
-from airflow_subset_provider.operators.agreement import Word, exported, heard
+from airflow_subset_provider.operators.agreement import Word, agreed, heard, withdrawn
 from tests.airflow.conftest import DagFile, Database
 
 Write = Callable[..., DagFile]
@@ -149,12 +149,13 @@ def test_an_xcom_of_an_earlier_run_counts_for_nothing(job: Any) -> None:
     old = Said(hold=Word(1.0, "old"), wait=Word(1.0, "old"))
     assert heard(job, old, "hold", 2.0) is None
     with pytest.raises(AirflowFailException, match=r"`copy\.wait` has not run since `copy.prepare` did"):
-        exported(job, old, 2.0, ended)
+        agreed(job, old, 2.0, ended)
+    assert withdrawn(job, Said(hold=Word(1.0, None, "no slot")), 2.0) is None
 
 
 def test_what_wait_agreed_to_stands_unless_hold_withdrew(job: Any) -> None:
-    agreed = Word(2.0, "a")
-    assert exported(job, Said(wait=agreed, hold=agreed), 2.0, ended).exported == "a"
-    assert exported(job, Said(wait=agreed, hold=Word(2.0, "another")), 2.0, ended).exported == "a"
-    assert exported(job, Said(wait=agreed), 2.0, ended).exported == "a"
-    assert exported(job, Said(wait=agreed, hold=Word(2.0, None, "no slot")), 2.0, ended).exported is None
+    word = Word(2.0, "a")
+    assert agreed(job, Said(wait=word, hold=Word(2.0, "another")), 2.0, ended).exported == "a"
+    assert withdrawn(job, Said(wait=word, hold=Word(2.0, "another")), 2.0) is None
+    assert withdrawn(job, Said(wait=word), 2.0) is None
+    assert withdrawn(job, Said(wait=word, hold=Word(2.0, None, "no slot")), 2.0) == Word(2.0, None, "no slot")

@@ -31,6 +31,7 @@ FILES = {
     # Seconds in which `branch` is read and nothing else goes on.
     "slow": 'filters={"branch": "id <= 3 AND (id <> 1 OR pg_sleep(8) IS NOT NULL)"}, retries=1',
     "one_slot": 'filters={"branch": "id <= 3"}, pool="one_slot"',
+    "fewer_slots": 'filters={"branch": "id <= 3 AND (id <> 1 OR pg_sleep(8) IS NOT NULL)"}, pool="fewer_slots"',
     "demanding": 'filters={"branch": "id <= 3"}, pool="one_slot", consistent=True',
 }
 PATIENCE = 25
@@ -82,6 +83,11 @@ class Airflow:
                 raise
             except urllib.error.URLError:
                 time.sleep(1)
+
+    def resize(self, pool: str, slots: int) -> None:
+        self.standalone.call(
+            f"/api/v2/pools/{pool}", {"pool": pool, "slots": slots, "include_deferred": False}, "PATCH"
+        )
 
     def start(self, name: str) -> DagRun:
         return DagRun(self, name, self.standalone.trigger(name))

@@ -45,6 +45,7 @@ def airflow(bank: Bank, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ai
     airflow = Airflow(home, bank, reflect(bank.ends[0]).to_json())
     with airflow.standalone:
         airflow.pool("one_slot", 1)
+        airflow.pool("fewer_slots", 2)
         yield airflow
 
 
@@ -59,9 +60,9 @@ ASLEEP = """
     WHERE datname = current_database() AND state = 'active' AND query LIKE 'COPY%pg_sleep%'"""
 
 
-def _midway(airflow: Airflow, bank: Bank) -> DagRun:
+def _midway(airflow: Airflow, bank: Bank, dag: str = "slow") -> DagRun:
     """A run that reads `branch` from the snapshot, and has begun nothing that needs it."""
-    run = airflow.start("slow")
+    run = airflow.start(dag)
     run.until({"tables.branch": "running", "hold": "running"})
     with bank.ends[0].connect() as connection:
         connection.autocommit = True
@@ -189,6 +190,20 @@ def test_a_single_slot(airflow: Airflow, bank: Bank) -> None:
     run = airflow.start("one_slot")
     _finished(run, OWN_TIMES)
     assert "has no slot for them beside this one. It takes at least three" in run.log("hold")
+    assert bank.unvalidated() == []
+
+
+@pytest.mark.usefixtures("writing")
+def test_a_slot_is_taken_away_in_the_middle(airflow: Airflow, bank: Bank) -> None:
+    """`hold` withdraws what `wait` has agreed to and one table has read."""
+    run = _midway(airflow, bank, "fewer_slots")
+    airflow.resize("fewer_slots", 1)
+    _finished(run, OWN_TIMES)
+    assert "has no slot for them beside this one. It takes at least three" in run.log("hold")
+    assert "reads its own state" not in run.log("tables.branch")
+    for task in ("tables.account", "finish"):
+        assert "This task reads its own state of the source: no other task of the group ran" in run.log(task)
+    assert {task["try_number"] for task in run.tasks().values() if task["state"] == "success"} == {1}
     assert bank.unvalidated() == []
 
 
