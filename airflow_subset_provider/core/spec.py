@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 from pydantic_core import CoreSchema, PydanticCustomError, SchemaValidator, ValidationError
 from pydantic_core import core_schema as cs
 
@@ -162,6 +162,11 @@ def _parents(value: Any, check: cs.ValidatorFunctionWrapHandler) -> Any:
         raise PydanticCustomError("parents", message) from None
 
 
+def _fields(relation: Any) -> Any:
+    """Of a relation that was validated in another request; anything else as it is."""
+    return asdict(relation) if isinstance(relation, RelationSpec) else relation
+
+
 def _relation(fields: dict[str, Any]) -> RelationSpec:
     relation = RelationSpec(**fields)
     if (relation.type is not None) != isinstance(relation.to, dict):
@@ -198,7 +203,11 @@ SHAPE: dict[str, CoreSchema] = {
     "others": _one_of(Others),
     "tables": _mapping(_one_of(Rule)),
     "references": _one_of(Policy),
-    "relations": _mapping(cs.no_info_after_validator_function(_relation, of_fields(_RELATION))),
+    "relations": _mapping(
+        cs.no_info_before_validator_function(
+            _fields, cs.no_info_after_validator_function(_relation, of_fields(_RELATION))
+        )
+    ),
     "sample": _mapping(
         cs.no_info_wrap_validator_function(_amount, cs.union_schema([_PERCENT, cs.int_schema(ge=0, strict=True)]))
     ),

@@ -218,14 +218,21 @@ class AfterPrepare(Step):
             RetryableError: `prepare` is to run again, or is at it: this task had its slot when that was cleared.
             AirflowFailException: `prepare` has failed, or the DAG has changed since.
         """
+        prepare = self.job.task_id(PREPARE)
         if not self._ready:
-            prepare, state = self.job.task_id(PREPARE), self._siblings(context).state(PREPARE)
-            if state in ENDED and state != "success":
-                raise AirflowFailException(f"`{prepare}` has not made the target ready: {state}. Its log says why.")
+            self._refuse_unprepared(context)
             raise RetryableError(f"`{prepare}` has not said yet that the target is ready. {agreement.LATER}")
         if how := self._ready.edited(self.job):
-            raise AirflowFailException(f"the DAG's {how}. Clear the run from `{self.job.task_id(PREPARE)}` on.")
+            if self._prepared_again(context):
+                raise RetryableError(f"`{prepare}` runs again, as the DAG's {how}. {agreement.LATER}")
+            raise AirflowFailException(f"the DAG's {how}. Clear the run from `{prepare}` on.")
         return super().execute(context)
+
+    def _refuse_unprepared(self, context: Context) -> None:
+        state = self._siblings(context).state(PREPARE)
+        if state in ENDED and state != "success":
+            prepare = self.job.task_id(PREPARE)
+            raise AirflowFailException(f"`{prepare}` has not made the target ready: {state}. Its log says why.")
 
     def _known(self) -> dict[str, str]:
         """Nothing where `prepare` speaks of another plan, with other filters perhaps."""
@@ -280,10 +287,12 @@ class WritingStep(AfterPrepare):
         self.log.info("This task reads its own state of the source: %s", word.why)
 
     def _prepared_again(self, context: Context) -> bool:
-        """It may be `wait` that has to say more, or never will."""
+        """Where what `wait` passed on is of an earlier `prepare`, this one may have failed, or `wait` says no more."""
         again = super()._prepared_again(context)
-        if again and self.job.consistent and (ready := readiness.heard(self.job, context["ti"])):
-            self._wait_for(ready.started, context)
+        if again and self.job.consistent:
+            self._refuse_unprepared(context)
+            if ready := readiness.heard(self.job, context["ti"]):
+                self._wait_for(ready.started, context)
         return again
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from msgspec import to_builtins
 from msgspec.structs import replace
 from packaging.version import Version
 
@@ -24,6 +25,7 @@ from airflow_subset_provider.core.errors import RetryableError
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.run import Run
 from airflow_subset_provider.operators import steps
+from airflow_subset_provider.operators.agreement import Word
 from airflow_subset_provider.operators.readiness import Ready
 from tests.airflow.conftest import DagFile, Database, Outcome, is_airflow_3_1
 
@@ -408,44 +410,73 @@ def _heard(dag: Any, **said: Any) -> Any:
     return task
 
 
-def test_a_task_of_another_request_refuses(shop: Shop, dag_file: Write) -> None:
-    dag = dag_file(COPY.format(ONE_CUSTOMER)).load()
-    with pytest.raises(AirflowFailException, match="asks for other rows than when the run began"):
-        _heard(dag, request="another").execute({})
-    with pytest.raises(AirflowFailException, match="structure changed during the run"):
-        _heard(dag, fingerprint="another").execute({})
-    with pytest.raises(AirflowFailException, match="asks for other rows than when the run began"):
-        _heard(dag, filters={"customer": None}, marks={"customer": "another"}).execute({})
+class Instance:
+    """A task's instance, as far as it is asked about the others: their states, and what they have said."""
+
+    dag_id, run_id, task_id, map_index = "dag", "run", "copy.tables.customer", -1
+
+    def __init__(self, states: dict[str, str], said: dict[str, Any] | None = None) -> None:
+        self._states = {f"copy.{task}": state for task, state in states.items()}
+        self._said = {f"copy.{task}": to_builtins(word) for task, word in (said or {}).items()}
+
+    def get_task_states(self, **_: Any) -> Any:
+        return {self.run_id: self._states}
+
+    def xcom_pull(self, task_ids: str, key: str) -> Any:
+        return self._said.get(task_ids)
+
+
+@pytest.mark.parametrize(
+    ("said", "match"),
+    [
+        ({"request": "another"}, "asks for other rows than when the run began"),
+        ({"fingerprint": "another"}, "structure changed during the run"),
+        ({"filters": {"customer": None}, "marks": {"customer": "x"}}, "asks for other rows than when the run began"),
+    ],
+)
+def test_a_task_of_another_request_refuses(shop: Shop, dag_file: Write, said: dict[str, Any], match: str) -> None:
+    task = _heard(dag_file(COPY.format(ONE_CUSTOMER)).load(), **said)
+    with pytest.raises(AirflowFailException, match=rf"{match}.* Clear the run from `copy\.prepare` on"):
+        task.execute({"ti": Instance({"prepare": "success"}, {"prepare": task._ready})})
+    # What it heard may be of the time before the DAG was edited and the run cleared.
+    with pytest.raises(RetryableError, match=rf"`copy\.prepare` runs again, as the DAG's .*{match}"):
+        task.execute({"ti": Instance({"prepare": "running"})})
 
 
 def test_a_task_that_did_not_hear_prepare_is_tried_again(shop: Shop, dag_file: Write) -> None:
     task = dag_file(COPY.format(ONE_CUSTOMER)).load().get_task("copy.tables.customer")
-
-    class Instance:
-        dag_id, run_id, states = "dag", "run", {"run": {"copy.prepare": "running"}}
-
-        def get_task_states(self, **_: Any) -> Any:
-            return self.states
-
     with pytest.raises(RetryableError, match=r"`copy\.prepare` has not said yet .* `retries`; else clear it"):
-        task.execute({"ti": Instance()})
-    Instance.states = {"run": {"copy.prepare": "failed"}}
+        task.execute({"ti": Instance({"prepare": "running"})})
     with pytest.raises(AirflowFailException, match=r"`copy\.prepare` has not made the target ready: failed"):
-        task.execute({"ti": Instance()})
+        task.execute({"ti": Instance({"prepare": "failed"})})
+
+
+def test_a_task_that_was_told_of_an_earlier_prepare(shop: Shop, dag_file: Write) -> None:
+    """`wait` passes on what it heard, and its word outlives that `prepare`: the lock then refuses."""
+    task = _heard(dag_file(COPY.format(ONE_CUSTOMER)).load())
+    now = replace(task._ready, taken="now", started=2.0)
+    old, new = Word(1.0, "a", ready=task._ready), Word(2.0, "b", ready=now)
+
+    def again(states: dict[str, str], **said: Any) -> Any:
+        return task._prepared_again({"ti": Instance(states, said)})
+
+    assert not again({"prepare": "success", "wait": "success"}, prepare=task._ready, wait=old)
+    assert again({"prepare": "success", "wait": "success"}, prepare=now, wait=new)
+    assert again({"prepare": "running"}, wait=old)
+    with pytest.raises(RetryableError, match=r"`copy\.wait` has not said yet"):
+        again({"prepare": "success", "wait": "running"}, prepare=now, wait=old)
+    with pytest.raises(AirflowFailException, match=r"`copy\.wait` has not run since"):
+        again({"prepare": "success", "wait": "success"}, prepare=now, wait=old)
+    with pytest.raises(AirflowFailException, match=r"`copy\.prepare` has not made the target ready: failed"):
+        again({"prepare": "failed"}, wait=old)
 
 
 def test_an_attempt_at_prepare_that_is_late(shop: Shop, dag_file: Write) -> None:
     """Taken for dead, it goes on where another has ended, and perhaps the whole run with it."""
     task = dag_file(COPY.format(ONE_CUSTOMER)).load().get_task("copy.prepare")
 
-    class Instance:
-        dag_id, run_id, task_id, map_index = "dag", "run", "copy.prepare", -1
-
-        def get_task_states(self, **_: Any) -> Any:
-            return {"run": {"copy.prepare": "success"}}
-
     with pytest.raises(AirflowFailException, match="Another attempt at this task has ended"):
-        task.step(None, {"ti": Instance()})
+        task.step(None, {"ti": Instance({"prepare": "success"})})
 
 
 @pytest.mark.parametrize(

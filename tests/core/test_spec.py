@@ -6,6 +6,7 @@ import json
 
 import pytest
 from msgspec import to_builtins
+from msgspec.structs import asdict
 
 from airflow_subset_provider.core.errors import RequestError
 from airflow_subset_provider.core.spec import Others, Policy, Rule, Spec
@@ -101,7 +102,7 @@ def test_it_is_plain_data() -> None:
         sample={"s": "5%", "t": 3},
         references="drop",
     )
-    assert Spec.of(**to_builtins(spec)) == spec
+    assert Spec.of(**to_builtins(spec)) == Spec.of(**asdict(spec)) == spec
     assert Spec.of(**json.loads(json.dumps(to_builtins(spec)))) == spec
     assert spec.with_filters({"a": "y"}).filters == {"a": "y"}
     assert spec.with_filters({"a": "y"}).relations == spec.relations

@@ -507,6 +507,13 @@ def test_a_value_that_a_filter_cannot_read_is_not_quoted(lab: MakeLab) -> None:
     assert "ann" not in str(caught.value)
 
 
+@POSTGRES
+def test_an_encoding_is_no_value(lab: MakeLab) -> None:
+    db = lab("CREATE TABLE t (id int PRIMARY KEY, name text);", "INSERT INTO t VALUES (1, '5 €');")
+    with pytest.raises(SubsetError, match='in encoding "UTF8" has no equivalent in encoding "LATIN1"'):
+        db.run(filters={"t": "convert_to(name, 'LATIN1') IS NOT NULL"})
+
+
 @pytest.mark.parametrize("target", ["gross int", "gross int NOT NULL DEFAULT 0", ""])
 def test_a_generated_column_that_the_target_does_not_generate(lab: MakeLab, target: str) -> None:
     """It is never written: its values would be lost, and references with them."""

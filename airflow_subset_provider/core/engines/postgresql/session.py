@@ -87,6 +87,10 @@ SET lock_timeout = '60s'; SET idle_in_transaction_session_timeout = 0; SET jit =
 DURABLE = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 
 
+# Data exceptions whose messages have no value in quotation marks.
+QUOTING_NAMES = (pg.CharacterNotInRepertoire, pg.UntranslatableCharacter, pg.BadCopyFileFormat)
+
+
 def prepare_session(connection: psycopg.Connection[TupleRow]) -> None:
     """The settings of both ends, in one round trip."""
     connection.execute(SETTINGS)
@@ -97,13 +101,13 @@ def translated(label: str) -> Iterator[None]:
     """The driver's errors as this package's own, without what may quote rows.
 
     That is the server's DETAIL and CONTEXT, and of a data exception (class 22) whatever stands in quotation marks: a
-    filter that casts, say, complains of the value that it met.
+    filter that casts, say, complains of the value that it met. Not where the server quotes an encoding or a column.
     """
     try:
         yield
     except psycopg.Error as error:
         message = error.diag.message_primary or str(error).strip() or type(error).__name__
-        if (error.sqlstate or "").startswith("22"):
+        if (error.sqlstate or "").startswith("22") and not isinstance(error, QUOTING_NAMES):
             message = re.sub(QUOTED, '"…"', message)
         fault = Fault(f"{message} (SQLSTATE {error.sqlstate})" if error.sqlstate else message, label, _advice(error))
         refused = error.sqlstate is None and REFUSED.search(message)
