@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msgspec import Struct
-from msgspec.structs import asdict
+from msgspec import Struct, convert, to_builtins
 
 from airflow_subset_provider.operators import secrets
 from airflow_subset_provider.operators.job import Job
@@ -46,7 +45,7 @@ class Ready(Struct, frozen=True):
 
     def push(self, ti: Any) -> None:
         """Say it as the task that runs."""
-        ti.xcom_push(KEY, asdict(self))
+        ti.xcom_push(KEY, to_builtins(self))
 
     @property
     def clauses(self) -> dict[str, str]:
@@ -64,6 +63,9 @@ class Ready(Struct, frozen=True):
 
 
 def heard(job: Job, ti: Any) -> Ready | None:
-    """What `prepare` has said in this DAG run; None: nothing, or nothing since it was cleared."""
+    """What `prepare` has said in this DAG run; None: nothing, or nothing since it was cleared.
+
+    Converted as `agreement.said` does it: the same, whoever passed it on (an XCom gives a tuple back as one).
+    """
     found: Mapping[str, Any] | None = ti.xcom_pull(task_ids=job.task_id(PREPARE), key=KEY)
-    return Ready(**found) if found else None
+    return convert(found, Ready) if found else None

@@ -217,9 +217,8 @@ class WaitOperator(AfterPrepare, BaseSensorOperator):
         """Prove that the announced state can be read; load from it what will not be loaded again by its own task."""
         word, reading = self._proven(self._word, run)
         self.load_again(reading, context)
-        replace(word, ready=self.ready).push(
-            context["ti"]
-        )  # not before: a task that has its slot already would not find its parents' rows
+        # Not before: a task that has its slot already would not find its parents' rows.
+        replace(word, ready=self.ready).push(context["ti"])
         if word.exported is None:
             self.log.warning("Not one point in time, but %s: %s", snapshot.OWN_TIMES, word.why)
         return {"guarantee": snapshot.guarantee(word.exported is not None), "snapshot": word.exported, "why": word.why}

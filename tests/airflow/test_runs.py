@@ -400,8 +400,8 @@ def _heard(dag: Any, **said: Any) -> Any:
         request=job.request,
         taken="then",
         started=1.0,
-        drift=(),
-        warnings=(),
+        drift=[],
+        warnings=[],
         report="",
         filters=job.plan.spec.filters,
         marks={},
@@ -454,13 +454,15 @@ def test_a_task_that_did_not_hear_prepare_is_tried_again(shop: Shop, dag_file: W
 def test_a_task_that_was_told_of_an_earlier_prepare(shop: Shop, dag_file: Write) -> None:
     """`wait` passes on what it heard, and its word outlives that `prepare`: the lock then refuses."""
     task = _heard(dag_file(COPY.format(ONE_CUSTOMER)).load())
-    now = replace(task._ready, taken="now", started=2.0)
-    old, new = Word(1.0, "a", ready=task._ready), Word(2.0, "b", ready=now)
+    then = replace(task._ready, drift=("a column",))  # as `prepare` pushes it, and Airflow gives it back
+    now = replace(then, taken="now", started=2.0)
+    old, new = Word(1.0, "a", ready=then), Word(2.0, "b", ready=now)
+    task._ready = task._asked(Instance({}, {"wait": old}))
 
     def again(states: dict[str, str], **said: Any) -> Any:
         return task._prepared_again({"ti": Instance(states, said)})
 
-    assert not again({"prepare": "success", "wait": "success"}, prepare=task._ready, wait=old)
+    assert not again({"prepare": "success", "wait": "success"}, prepare=then, wait=old)
     assert again({"prepare": "success", "wait": "success"}, prepare=now, wait=new)
     assert again({"prepare": "running"}, wait=old)
     with pytest.raises(RetryableError, match=r"`copy\.wait` has not said yet"):
