@@ -60,19 +60,24 @@ class Plan(Struct, frozen=True, dict=True):
 
     Attributes:
         tables: every table in scope, in order of the components.
-        relations: every foreign key as this run uses it; empty with referential integrity off.
+        judged: every foreign key as a run with referential integrity uses it: what is counted at the end of any.
         graph: the condensation of the foreign-key graph, virtual keys included.
     """
 
     spec: Spec
     schema: Schema
     tables: Mapping[TableName, TablePlan]
-    relations: tuple[Relation, ...]
+    judged: tuple[Relation, ...]
     graph: Graph
 
     def rule(self, table: TableName) -> Rule:
         """The table's rule; `skip` for one out of scope."""
         return self.tables[table].rule if table in self.tables else Rule.SKIP
+
+    @property
+    def relations(self) -> tuple[Relation, ...]:
+        """Every foreign key as this run uses it: none with referential integrity off."""
+        return self.judged if self.spec.referential_integrity else ()
 
     @cached_property
     def relations_of(self) -> dict[TableName, tuple[Relation, ...]]:
@@ -110,14 +115,6 @@ class Plan(Struct, frozen=True, dict=True):
     def into(self, component: Component) -> tuple[Relation, ...]:
         """The relations whose parent is in the component, those inside it included."""
         return tuple(r for t in component.tables for r in self.relations_to.get(t, ()))
-
-    @cached_property
-    def judged(self) -> tuple[Relation, ...]:
-        """The relations whose dangling references are counted at the end: with referential integrity off, too."""
-        if self.spec.referential_integrity:
-            return self.relations
-        keys = (*self.schema.foreign_keys, *relations.virtual_keys(self.schema, self.spec)[0])
-        return relations.settle(self.schema, self.spec, keys, lambda t: self.rule(t) is Rule.SKIP)
 
     def may_miss(self, relation: Relation) -> bool:
         """Whether a kept row may reference one that the extracts leave out."""
@@ -268,16 +265,15 @@ def build(spec: Spec, schema: Schema) -> Plan:
     pinned = {t: (r, p) for t, (r, p) in overrides.items() if r is not Rule.RELEVANT and t not in starts}
     used = relations.settle(schema, spec, keys, lambda t: t in pinned and pinned[t][0] is Rule.SKIP)
     condensed = graph.build(schema, keys)
-    integrity = spec.referential_integrity
-    reasons = _reached(starts, used if integrity else (), pinned)
+    reasons = _reached(starts, used if spec.referential_integrity else (), pinned)
     tables = {
         t: _table(t, spec, reasons, pinned, overrides, filters, samples) for c in condensed.components for t in c.tables
     }
     RequestError.raise_for(_too_large(schema, spec, tables, overrides))
     skipped = {t for t, p in tables.items() if p.rule is Rule.SKIP}
-    if integrity and skipped - {t for t, (r, _) in pinned.items() if r is Rule.SKIP}:
+    if skipped - {t for t, (r, _) in pinned.items() if r is Rule.SKIP}:
         used = relations.settle(schema, spec, keys, skipped.__contains__)
-    plan = Plan(spec, schema, tables, used if integrity else (), condensed)
+    plan = Plan(spec, schema, tables, used, condensed)
     if not plan.extracts:
         raise RequestError(Fault("nothing would be copied", "filters", 'Give a filter, or others="whole".'))
     RequestError.raise_for(_unclear_bans(plan))

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct, to_builtins
 
 from airflow_subset_provider.core import snapshot
+from airflow_subset_provider.core.state import Stats
+
+if TYPE_CHECKING:
+    from airflow_subset_provider.core.plan import Plan
+    from airflow_subset_provider.core.schema import TableName
 
 REPORT_VERSION = 1
 ONE_POINT = f"{snapshot.ONE_POINT.capitalize()}: all rows are from one state of the source."
@@ -66,6 +72,34 @@ class TableReport(Struct, frozen=True):
     nulled: int
     bytes: int
     seconds: float
+
+
+def of_tables(plan: Plan, stats: Mapping[TableName, Stats]) -> tuple[TableReport, ...]:
+    """Each table's part, in the plan's order."""
+    return tuple(
+        TableReport(
+            table=str(name),
+            rule=planned.rule.value,
+            reason=planned.reason,
+            source_rows=plan.schema[name].rows,
+            kept=done.kept,
+            extracted=done.extracted,
+            referred=done.referred,
+            dropped=done.dropped,
+            nulled=done.nulled,
+            bytes=done.bytes,
+            seconds=done.seconds,
+        )
+        for name, planned in plan.tables.items()
+        for done in [stats.get(name, Stats())]
+    )
+
+
+def fruitless(plan: Plan, stats: Mapping[TableName, Stats]) -> Iterator[str]:
+    """What to warn of: a filter without a row is more often a mistake than a wish."""
+    for table in plan.tables.values():
+        if table.filter is not None and not stats.get(table.name, Stats()).extracted:
+            yield f"{table.name}: no row answers its filter, {table.filter}"
 
 
 class KeyReport(Struct, frozen=True):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -335,44 +335,20 @@ class Run:
         seconds: float,
         warnings: Sequence[str],
     ) -> Report:
-        from airflow_subset_provider.core.report import Report, TableReport, guarantee
+        from airflow_subset_provider.core.report import Report, fruitless, guarantee, of_tables
 
-        tables = []
-        for name, planned in self.plan.tables.items():
-            done = stats.get(name, Stats())
-            tables.append(
-                TableReport(
-                    table=str(name),
-                    rule=planned.rule.value,
-                    reason=planned.reason,
-                    source_rows=self.plan.schema[name].rows,
-                    kept=done.kept,
-                    extracted=done.extracted,
-                    referred=done.referred,
-                    dropped=done.dropped,
-                    nulled=done.nulled,
-                    bytes=done.bytes,
-                    seconds=done.seconds,
-                )
-            )
         return Report(
             run=self.key,
             source=self.source.label,
             target=self.target.label,
             fingerprint=self.plan.schema.fingerprint,
-            tables=tuple(tables),
+            tables=of_tables(self.plan, stats),
             keys=keys,
-            warnings=(*warnings, *self.plan.warnings, *self._fruitless(stats)),
+            warnings=(*warnings, *self.plan.warnings, *fruitless(self.plan, stats)),
             sequences=sequences,
             seconds=round(seconds, 3),
             guarantee=guarantee(self.exported is not None, self.plan.spec.referential_integrity),
         )
-
-    def _fruitless(self, stats: Mapping[TableName, Stats]) -> Iterator[str]:
-        """A filter without a row is more often a mistake than a wish."""
-        for table in self.plan.tables.values():
-            if table.filter is not None and not stats.get(table.name, Stats()).extracted:
-                yield f"{table.name}: no row answers its filter, {table.filter}"
 
     # -- release
 

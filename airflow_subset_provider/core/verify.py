@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from msgspec import Struct
-from msgspec.structs import replace
 
 from airflow_subset_provider.core import engines
-from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.engines.base import Endpoint, Source, Target
 from airflow_subset_provider.core.errors import Fault
 from airflow_subset_provider.core.integrity import Integrity, is_loose
@@ -36,7 +34,6 @@ class Verification(Struct, frozen=True):
 
 def verify(plan: Plan, target: Endpoint) -> Verification:
     """Look at the target; only reads."""
-    plan = _with_all_keys(plan)
     with engines.get(target.engine).target(target, "airflow_subset verify") as end, end.transaction():
         end.use(plan.schema)
         found = end.reflect(plan.schema.schemas)
@@ -49,19 +46,10 @@ def verify(plan: Plan, target: Endpoint) -> Verification:
     return Verification(tuple(faults), keys, rows)
 
 
-def _with_all_keys(plan: Plan) -> Plan:
-    """With integrity off a plan has no relations; the copy has foreign keys all the same."""
-    if plan.spec.referential_integrity:
-        return plan
-    return planning.build(replace(plan.spec, referential_integrity=True), plan.schema)
-
-
 def _keys(plan: Plan, end: Target) -> tuple[KeyReport, ...]:
     nowhere: Source = None  # type: ignore[assignment]  # counting asks the target alone
     integrity = Integrity(plan, nowhere, end)
-    return tuple(
-        KeyReport(r.key.label, integrity.count_dangling(r), "counted", is_loose(r.key)) for r in plan.relations
-    )
+    return tuple(KeyReport(r.key.label, integrity.count_dangling(r), "counted", is_loose(r.key)) for r in plan.judged)
 
 
 def _dangling(keys: tuple[KeyReport, ...]) -> list[Fault]:

@@ -19,7 +19,8 @@ from airflow_subset_provider.operators import texts
 from airflow_subset_provider.operators.interruptible import interruptible
 from airflow_subset_provider.operators.job import PARTS
 from airflow_subset_provider.operators.lineage import Traced
-from airflow_subset_provider.operators.steps import ExtractOperator, Numbers, WritingStep
+from airflow_subset_provider.operators.steps import WritingStep
+from airflow_subset_provider.operators.tables import ExtractOperator, Numbers
 
 if TYPE_CHECKING:
     import jinja2

@@ -17,6 +17,7 @@ from airflow_subset_provider.operators.job import Job
 
 ENDED = ("success", "failed", "upstream_failed", "skipped", "removed")
 DONE = ("success", "skipped")
+EVERY = 3.0  # seconds between two looks at them, by one that waits for them
 _INSTANCE = re.compile(r"_\d+$")
 
 

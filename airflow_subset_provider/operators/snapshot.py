@@ -31,7 +31,7 @@ from airflow_subset_provider.operators.interruptible import interruptible
 from airflow_subset_provider.operators.job import Job
 from airflow_subset_provider.operators.lock import run_key
 from airflow_subset_provider.operators.refresh import refresh_catalog
-from airflow_subset_provider.operators.siblings import ENDED
+from airflow_subset_provider.operators.siblings import ENDED, EVERY
 from airflow_subset_provider.operators.steps import AfterPrepare, Step, log_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from airflow_subset_provider.core.run import Run
     from airflow_subset_provider.core.snapshot import Holder
 
-EVERY = 3.0  # seconds between two looks at the other tasks
 POKE = 5.0
 WAIT_FOR = 7 * 86_400.0  # seconds: Airflow's own default
 POKE_FOR = 4.0  # seconds of one poke: `hold` mostly starts in the same moment

@@ -1,16 +1,14 @@
-"""The tasks of a SubsetOperator: each takes one step of the core's run, and speaks to Airflow about it.
+"""What all tasks of a SubsetOperator share: each takes one step of the core's run, and speaks to Airflow about it.
 
 Thin on purpose: what a step does is in `core.run`. Here are the things only Airflow has: filters are templates,
 rendered once (by `prepare`) and pulled by all others, so that `{{ macros.datetime.now() }}` cannot give two tables
-different filters (but for those that hold a secret: `secrets`); errors that no retry can mend fail the task at once;
-numbers become XComs.
+different filters (but for those that hold a secret: `secrets`); errors that no retry can mend fail the task at once.
+The tasks themselves are in `prepare`, `snapshot`, `tables`, `parts` and `finish`.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -19,23 +17,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from airflow.sdk import BaseOperator
 from msgspec.structs import replace
 
-from airflow_subset_provider.compat import AirflowFailException, runs_alone
-from airflow_subset_provider.core.errors import (
-    DriftError,
-    EarlyError,
-    LockedError,
-    RetryableError,
-    SnapshotError,
-    SubsetError,
-)
-from airflow_subset_provider.core.graph import Component
-from airflow_subset_provider.operators import agreement, lock, readiness, secrets, texts
+from airflow_subset_provider.compat import AirflowFailException
+from airflow_subset_provider.core.errors import EarlyError, LockedError, RetryableError, SnapshotError, SubsetError
+from airflow_subset_provider.operators import agreement, lock, readiness, secrets
 from airflow_subset_provider.operators.interruptible import interruptible
 from airflow_subset_provider.operators.job import Job
-from airflow_subset_provider.operators.lineage import Traced
-from airflow_subset_provider.operators.links import ReportLink
 from airflow_subset_provider.operators.readiness import PREPARE, Ready
-from airflow_subset_provider.operators.refresh import refresh_catalog
 from airflow_subset_provider.operators.siblings import ENDED, Siblings
 
 if TYPE_CHECKING:
@@ -44,10 +31,7 @@ if TYPE_CHECKING:
 
     from airflow_subset_provider.core.run import Run
 
-Numbers = dict[str, dict[str, Any]]
-
 FILTERS = "filters"
-WAIT = 5.0  # seconds between two looks at the other tasks
 
 
 @contextmanager
@@ -294,204 +278,3 @@ class WritingStep(AfterPrepare):
             if ready := readiness.heard(self.job, context["ti"]):
                 self._wait_for(ready.started, context)
         return again
-
-
-class PrepareOperator(Step):
-    """Setup: checks everything, takes the lock, empties the target, suspends its constraints.
-
-    Clearing one table's task makes Airflow clear its setup too, so this may run again while most of the group's tasks
-    will not. Then it loads the tables of those tasks itself.
-    """
-
-    template_fields = ("report", FILTERS)
-    hopeless = ()
-
-    def __init__(self, *, job: Job, **kwargs: Any) -> None:
-        super().__init__(job=job, **kwargs)
-        self.report = job.report
-
-    def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
-        """The filters, and where the report goes; `finish` takes both from here."""
-        super().render_template_fields(context, jinja_env)
-        self.report = self.place_of_report(context, jinja_env)
-
-    def _heard(self, context: Context) -> None:
-        """Of an earlier try perhaps: `prepare` renders afresh."""
-
-    def step(self, run: Run, context: Context) -> dict[str, Any]:
-        """Prepare; say what with."""
-        from airflow_subset_provider.operators import reporting  # not at the parse, as all that one task alone needs
-
-        self._refuse_to_be_alone(context)
-        started = time.time()
-        reporting.check(self.report)
-        self._let_others_end(context)
-        self._refuse_to_be_late(context)
-        self._siblings(context).loaded()  # refused before anything is emptied
-        try:
-            found = interruptible(run.prepare, run.cancel)
-        except DriftError:
-            refresh_catalog(self.job, log_of(self))
-            raise
-        if not self.job.consistent:  # else `wait` does it, from the snapshot that is still to be taken
-            self.load_again(run.after(found), context)
-        # Not before: a task that had its slot already when this one was cleared would not find its parents' rows.
-        schema, told = run.plan.schema, secrets.told(self.filters)
-        Ready(
-            fingerprint=schema.fingerprint,
-            request=self.job.request,
-            taken=found.taken,
-            started=started,
-            drift=found.drifted,
-            warnings=[secrets.masked(warning) for warning in found.warnings],
-            report=secrets.told_text(self.report),
-            filters=told,
-            marks=secrets.marks(told, self.job.plan.spec.filters),
-        ).push(context["ti"])
-        return {
-            "tables": len(schema.tables),
-            "fingerprint": schema.fingerprint,
-            "filters": secrets.masked_filters(self.filters),
-            "seconds": round(time.time() - started, 3),
-        }
-
-    def _let_others_end(self, context: Context) -> None:
-        """Of an earlier try's tasks: one that is at its end would seem to run again, and its rows would be missing."""
-        while busy := self._siblings(context).filling():
-            self.log.info("Waiting for %s: what it has done counts, or is done again", ", ".join(busy))
-            time.sleep(WAIT)
-
-    def _refuse_to_be_late(self, context: Context) -> None:
-        """Taken for dead, this attempt may go on when another has ended: what that made ready may be full by now."""
-        if self._siblings(context).ended(PREPARE):
-            raise AirflowFailException("Another attempt at this task has ended. Nothing was changed.")
-
-    def _refuse_to_be_alone(self, context: Context) -> None:
-        """`airflow tasks test` would leave the target empty, and locked by a DAG run that is deleted at once."""
-        if runs_alone(context):
-            raise AirflowFailException(
-                "`airflow tasks test` runs this task and no other, and this one empties the target. Nothing was "
-                f"changed. Try the whole DAG: airflow dags test {context['ti'].dag_id}"
-            )
-
-
-class ExtractOperator(Traced, WritingStep):
-    """Loads the rows that one component's tables keep by their own rules."""
-
-    template_fields = ("sql", "rule", "reason", FILTERS)
-    ui_color = "#d9ead3"
-
-    def __init__(self, *, component: Component, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.component = component
-        self.sql = ""
-        self.rule = texts.rules(self.job.plan, component)
-        self.reason = texts.reasons(self.job.plan, component)
-
-    def show(self) -> None:
-        """The statements, for *Rendered Template*."""
-        self.sql = self.job.extract_sql(self.component, self.filters)
-
-    def step(self, run: Run, context: Context) -> Numbers:
-        """Extract and load; the numbers of each table."""
-        self._fold_sql()
-        self.moved = interruptible(partial(run.extract, self.component), run.cancel)
-        return texts.numbers(run.plan, self.moved)
-
-    def _fold_sql(self) -> None:
-        self.log.info("::group::SQL of %s", " ".join(map(texts.unfolding, self.component.short_title.splitlines())))
-        for line in secrets.masked(self.sql).splitlines():  # an executor's own output is not masked by Airflow
-            self.log.info("%s", texts.unfolding(line))
-        self.log.info("::endgroup::")
-
-
-class ReferencesOperator(Traced, WritingStep):
-    """Fetches the rows of one component that kept rows reference."""
-
-    template_fields = ("foreign_keys", "rule", "reason", FILTERS)
-    ui_color = "#fff2cc"
-
-    def __init__(self, *, component: Component, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.component = component
-        self.foreign_keys = texts.keys_into(self.job.plan, component)
-        self.rule = texts.rules(self.job.plan, component)
-        self.reason = texts.reasons(self.job.plan, component)
-
-    def step(self, run: Run, context: Context) -> Numbers:
-        """Fetch what is missing; the numbers of each table."""
-        self.moved = interruptible(partial(run.refer, self.component), run.cancel)
-        return texts.numbers(run.plan, self.moved)
-
-
-class SettleOperator(Traced, WritingStep):
-    """The same for all components at once, where a referred row may itself be impossible to keep."""
-
-    ui_color = "#fff2cc"
-
-    def step(self, run: Run, context: Context) -> Numbers:
-        """Fetch what is missing, drop what cannot be kept; the numbers of each table."""
-        self.moved = interruptible(run.settle, run.cancel)
-        return texts.numbers(run.plan, self.moved)
-
-
-class FinishOperator(WritingStep):
-    """Puts constraints back in force, which proves the copy; the group's only leaf."""
-
-    operator_extra_links = (ReportLink(),)
-    reported = False
-
-    def _agreed(self, context: Context) -> agreement.Word:
-        """The report says which states were read, so nothing may have been withdrawn until now."""
-        return agreement.withdrawn(self.job, context["ti"], self._began(context)) or super()._agreed(context)
-
-    def step(self, run: Run, context: Context) -> dict[str, Any]:
-        """Finish; the report."""
-        from airflow_subset_provider.operators import announce, reporting
-
-        ready = self.ready
-        finish = partial(run.finish, ready.started, ready.warnings)
-        report = secrets.masked_report(interruptible(finish, run.cancel))
-        for line in texts.report_lines(report):
-            self.log.info("%s", texts.unfolding(line))
-        for warning in report.warnings:
-            self.log.warning("%s", texts.unfolding(warning))
-        shown = secrets.masked_plan(run.plan)
-        reporting.leave(report, shown, partial(self._place, context), context["ti"], log_of(self))
-        self.reported = True
-        announce.announce(context["outlet_events"], self.job, report, log_of(self))
-        shape: dict[str, Any] = json.loads(report.to_json())  # lists where the dataclass has tuples
-        return shape
-
-    def _place(self, context: Context) -> str:
-        """As `prepare` says; where that holds a secret, rendered here, by the template that the DAG file has now."""
-        told = self.ready.report
-        return self.place_of_report(context) if told is None else told
-
-
-class ReleaseOperator(Step):
-    """Teardown: whatever happened, puts back what is still suspended and gives up the lock."""
-
-    template_fields = ()
-    hopeless = ()  # prepared again in between, the target is released by a later try
-
-    def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
-        """Nothing: no filter is needed to put things back."""
-
-    def step(self, run: Run, context: Context) -> None:
-        """Release, once no task of the group is writing any more.
-
-        When one task fails, its siblings may still be at work (Airflow starts a teardown as soon as the tasks directly
-        before it cannot run). Those are waited for; those not yet started find the lock gone and fail at once.
-        """
-        # Now, not after the wait: what is prepared meanwhile is for the tasks of then, and their `release`.
-        if (held := interruptible(run.held, run.cancel)) is not None:
-            hold = self.job.task_id(agreement.HOLD)
-            while busy := [task for task in self._siblings(context).running() if task != hold]:
-                self.log.info("Waiting for %s", ", ".join(busy))
-                time.sleep(WAIT)
-            interruptible(held.release, run.cancel)
-        # Not before: a worker parses the DAG anew for every task, and a run must keep the structure it began with.
-        ready = self._prepared(context)
-        if ready and ready.drift:
-            refresh_catalog(self.job, log_of(self))

@@ -28,17 +28,12 @@ from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.spec import OnDrift, Spec, part_size
 from airflow_subset_provider.operators import arguments, catalog_file, texts
+from airflow_subset_provider.operators.finish import FinishOperator, ReleaseOperator
 from airflow_subset_provider.operators.job import CUT, PARTS, Job
 from airflow_subset_provider.operators.parts import LABEL, CutOperator, ExtractPartOperator
+from airflow_subset_provider.operators.prepare import PrepareOperator
 from airflow_subset_provider.operators.snapshot import tasks as snapshot_tasks
-from airflow_subset_provider.operators.steps import (
-    ExtractOperator,
-    FinishOperator,
-    PrepareOperator,
-    ReferencesOperator,
-    ReleaseOperator,
-    SettleOperator,
-)
+from airflow_subset_provider.operators.tables import ExtractOperator, ReferencesOperator, SettleOperator
 
 __all__ = ["SubsetOperator"]
 

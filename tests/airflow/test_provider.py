@@ -46,7 +46,7 @@ def test_the_provider_info_imports_nothing() -> None:
 
 
 def test_example_dags_parse_without_connections(airflow_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_subset_provider.operators.steps import PrepareOperator
+    from airflow_subset_provider.operators.prepare import PrepareOperator
 
     for name in [n for n in os.environ if n.startswith("AIRFLOW_CONN_")]:
         monkeypatch.delenv(name)

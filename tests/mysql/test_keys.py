@@ -11,6 +11,7 @@ from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.errors import RequestError
 from airflow_subset_provider.core.run import reflect
 from airflow_subset_provider.core.spec import Spec
+from airflow_subset_provider.core.verify import verify
 from tests.mysql.conftest import Pair
 
 # MySQL 8.4 and later refuse a reference to columns that are not unique unless told so; MariaDB has no such setting.
@@ -133,6 +134,10 @@ def test_with_integrity_off_no_row_is_banned_and_nothing_refused(groups: Pair) -
         "branch(term)": 0,
         "term(category)": 0,
     }
+    plan = planning.build(Spec.of(**BANNING, referential_integrity=False), reflect(groups.source.endpoint()))
+    assert [f.what for f in verify(plan, groups.target.endpoint()).faults] == [
+        "1 rows reference rows that are not there"
+    ]
 
 
 SPELLINGS = ("Straße", "Zoë", "plain")
