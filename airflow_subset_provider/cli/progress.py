@@ -15,7 +15,7 @@ from rich.text import Text
 from airflow_subset_provider.core.engines.base import Moved
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.schema import TableName
-from airflow_subset_provider.core.state import Stats
+from airflow_subset_provider.core.stats import Stats
 from airflow_subset_provider.core.tally import size
 
 PHASES = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from msgspec.structs import replace
 
@@ -73,14 +73,26 @@ def check_source(plan: Plan, source: Source) -> list[Fault]:
     readable = [plan.schema[t] for t in plan.copied]
     faults = source.unreadable(readable)
     closed = {t.name for t in readable if faults and source.unreadable([t])}
-    for table in plan.tables.values():
-        if table.filter is not None and table.name not in closed:
-            faults += source.clause_faults(table.name, table.filter, f"filters[{str(table.name)!r}]")
+    faults += check_filters(plan, source, closed)
     faults += [] if source.shares_ctes else list(_too_deep(plan, source))
     if not faults:
         for name in _delicate(plan):
             faults += source.statement_faults(select.extract(plan, name, source), f"the SELECT of {name}")
     return faults
+
+
+def check_filters(plan: Plan, source: Source, closed: Collection[TableName] = ()) -> list[Fault]:
+    """What the source's server says against each filter.
+
+    Args:
+        closed: tables that the user may not read, whose filters cannot be asked about.
+    """
+    return [
+        fault
+        for table in plan.tables.values()
+        if table.filter is not None and table.name not in closed
+        for fault in source.clause_faults(table.name, table.filter, f"filters[{str(table.name)!r}]")
+    ]
 
 
 def filter_remarks(plan: Plan, source: Source) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from airflow_subset_provider.core.ledger import Ledger, keys_only, tracked
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.schema import TableName
 from airflow_subset_provider.core.spec import Rule
-from airflow_subset_provider.core.state import Stats
+from airflow_subset_provider.core.stats import Stats
 
 
 def count(plan: Plan, source: Source) -> dict[TableName, Stats]:

@@ -25,7 +25,7 @@ from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.report import Report
 from airflow_subset_provider.core.run import Run
 from airflow_subset_provider.core.schema import TableName
-from airflow_subset_provider.core.state import Stats
+from airflow_subset_provider.core.stats import Stats
 
 
 class Listener(Protocol):

@@ -14,8 +14,10 @@ from airflow_subset_provider.core.ends import Ends
 from airflow_subset_provider.core.engines.base import Flavour, Target
 from airflow_subset_provider.core.errors import EarlyError, Fault
 from airflow_subset_provider.core.plan import Plan
+from airflow_subset_provider.core.progress import Progress
 from airflow_subset_provider.core.schema import TableName
-from airflow_subset_provider.core.state import State, Stats, holding
+from airflow_subset_provider.core.state import State, holding
+from airflow_subset_provider.core.stats import Stats
 from airflow_subset_provider.core.tally import Tally, told
 
 
@@ -48,12 +50,12 @@ class Parts(Struct, frozen=True):
                 most = self.most if target.undoes(self.table) else 1
                 found = chunks.cut(self.plan, self.table, self.rows, source, most)
             with holding(target, self.tally.run, self.tally.taken) as state:
-                state.claim([self.table])
-                if state.claims(self.table) == [1]:
-                    state.note_chunks(self.table, found)
+                state.progress.claim([self.table])
+                if state.progress.claims(self.table) == [1]:
+                    state.progress.note_chunks(self.table, found)
                     target.execute(sa.delete(target.tables[self.table]))
-                    state.note_stats(self.tally.run, self.table, Stats())
-                noted = state.chunks(self.table)
+                    state.progress.note_stats(self.tally.run, self.table, Stats())
+                noted = state.progress.chunks(self.table)
         self._tell("%d parts", len(noted))
         return noted
 
@@ -72,9 +74,9 @@ class Parts(Struct, frozen=True):
             with target.transaction(), source.snapshot():
                 state = State(target)
                 state.hold(self.tally.run, self.tally.taken)
-                taken = state.take_chunk(self.table, number)
+                taken = state.progress.take_chunk(self.table, number)
                 if taken is None:
-                    return self._of_another_cut(state, target, number)
+                    return self._of_another_cut(state.progress, target, number)
                 chunk, done = taken
                 if done is None:
                     self._tell("part %d", number)
@@ -84,7 +86,7 @@ class Parts(Struct, frozen=True):
                     moved = target.load(source, self._select(chunk, source), shape, progress)
                     self.tally.log.info("%s, part %d: %s", self.table, number, told(moved))
                     done = Stats(extracted=moved.rows, bytes=moved.bytes, seconds=round(moved.seconds, 3))
-                    state.note_chunk(self.table, number, done)
+                    state.progress.note_chunk(self.table, number, done)
             self._round_off(target)
         return {self.table: done}
 
@@ -96,9 +98,9 @@ class Parts(Struct, frozen=True):
         planned = self.plan.tables[self.table]
         self.tally.log.info(f"%s, {what}: %s (%s)", self.table, number, planned.rule.value, planned.reason)
 
-    def _of_another_cut(self, state: State, target: Target, number: int) -> dict[TableName, Stats]:
+    def _of_another_cut(self, progress: Progress, target: Target, number: int) -> dict[TableName, Stats]:
         """The table was loaded whole, or prepared and cut anew, since this part was told to load itself."""
-        if state.unclaimed([self.table]) and not state.chunks(self.table):
+        if progress.unclaimed([self.table]) and not progress.chunks(self.table):
             raise EarlyError(
                 Fault(f"{self.table} has not been cut into parts in this run", target.label, "Run that step again.")
             )
@@ -108,7 +110,7 @@ class Parts(Struct, frozen=True):
     def _round_off(self, target: Target) -> None:
         """By whichever part comes last, after its commit: ANALYZE lets no other one run beside it."""
         with holding(target, self.tally.run, self.tally.taken) as state:
-            complete = target.located(self.table) not in state.incomplete()
+            complete = target.located(self.table) not in state.progress.incomplete()
         if complete:
             indexes.build(target, self.tally, [self.table])
             target.analyze([self.table])

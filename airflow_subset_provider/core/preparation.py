@@ -14,13 +14,13 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from airflow_subset_provider.core import checks, indexes, strictness
-from airflow_subset_provider.core.engines.base import INDEX, Session, Source, Suspended, Target
+from airflow_subset_provider.core.engines.base import INDEX, Session, Source, Suspended, Target, batches
 from airflow_subset_provider.core.errors import DriftError, EndpointError, Fault, RequestError, SubsetError, TargetError
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.report import Prepared
 from airflow_subset_provider.core.schema import Schema
 from airflow_subset_provider.core.spec import OnDrift
-from airflow_subset_provider.core.state import Beginning, State, altering, batches
+from airflow_subset_provider.core.state import Beginning, State, altering
 from airflow_subset_provider.core.tally import Tally
 
 Faults = dict[type[SubsetError], list[Fault]]
@@ -126,7 +126,7 @@ class Preparation(Struct, frozen=True):
             postponed = indexes.postponed(self.plan, large, self.target, self.tally)
             suspended = [*self.target.suspendable(tables), *postponed]
             state.note_suspended(suspended)
-            state.start_tables(self.tally.run, tables)
+            state.progress.start(self.tally.run, tables)
         return Claim(taken, suspended, found, left_out)
 
     def _none_of(self, found: Schema) -> bool:

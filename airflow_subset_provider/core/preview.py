@@ -14,12 +14,13 @@ from msgspec import Struct, to_builtins
 
 from airflow_subset_provider.core import checks, estimate, exact, snapshot
 from airflow_subset_provider.core.engines.base import Source
+from airflow_subset_provider.core.errors import RequestError
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.plan import Plan, Sample
 from airflow_subset_provider.core.relations import Relation
 from airflow_subset_provider.core.schema import TableName
 from airflow_subset_provider.core.spec import Policy, Rule
-from airflow_subset_provider.core.state import Stats
+from airflow_subset_provider.core.stats import Stats
 
 PREVIEW_VERSION = 1
 UNKNOWN = -1
@@ -115,7 +116,12 @@ def preview(
         source: asked for estimates; None for what the catalog knows.
         exactly: count the rows on the source, by reading the keys of all that would be copied.
         consistent: whether a run's copy is to be the source at one point in time (`snapshot.wanted`).
+
+    Raises:
+        RequestError: with all that the source's server says against the filters.
     """
+    if source:
+        RequestError.raise_for(checks.check_filters(plan, source))
     rows = counted(plan, source) if exactly and source else estimated(plan, source)
     tables = (
         _table(plan, n, component, table, rows[table])

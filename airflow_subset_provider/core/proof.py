@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from airflow_subset_provider.core import indexes
-from airflow_subset_provider.core.engines.base import INDEX, Source, Suspended, Target
+from airflow_subset_provider.core.engines.base import INDEX, Source, Suspended, Target, batches
 from airflow_subset_provider.core.errors import Fault, IntegrityError
 from airflow_subset_provider.core.heal import Healing
 from airflow_subset_provider.core.integrity import Integrity, is_loose
@@ -22,7 +22,8 @@ from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.report import KeyReport
 from airflow_subset_provider.core.schema import TableName
 from airflow_subset_provider.core.spec import Rule
-from airflow_subset_provider.core.state import State, Stats, altering, batches, holding
+from airflow_subset_provider.core.state import State, altering, holding
+from airflow_subset_provider.core.stats import Stats
 from airflow_subset_provider.core.tally import Tally
 
 HEALINGS = 3  # passes of heal.py; one is enough unless rows change while constraints are put back
@@ -72,7 +73,7 @@ class Proof(Struct, frozen=True):
         with self._holding() as state, self.source.snapshot():
             healing = Healing(Integrity(self.plan, self.source, self.target))
             healing.run()
-            self.tally.add(state, self.target, healing.fetched, healing.gone)
+            self.tally.add(state.progress, self.target, healing.fetched, healing.gone)
 
     def _null(self) -> None:
         integrity = Integrity(self.plan, self.source, self.target)
@@ -82,8 +83,8 @@ class Proof(Struct, frozen=True):
             with self._holding() as state, self.source.snapshot() if loose else nullcontext():
                 nulled = integrity.null(table)
                 if nulled:
-                    before = state.own_stats(self.tally.run).get(table, Stats())
-                    state.note_stats(self.tally.run, table, replace(before, nulled=before.nulled + nulled))
+                    before = state.progress.own_stats(self.tally.run).get(table, Stats())
+                    state.progress.note_stats(self.tally.run, table, replace(before, nulled=before.nulled + nulled))
                     self.tally.log.info("%s: references set to NULL in %d rows", table, nulled)
 
     def _restore(self) -> dict[Suspended, bool]:

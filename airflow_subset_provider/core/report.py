@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec import Struct, to_builtins
 
 from airflow_subset_provider.core import snapshot
-from airflow_subset_provider.core.state import Stats
+from airflow_subset_provider.core.stats import Stats
 
 if TYPE_CHECKING:
     from airflow_subset_provider.core.plan import Plan

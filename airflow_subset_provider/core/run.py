@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from airflow_subset_provider.core import chunks, engines, graph, indexes, select, snapshot
 from airflow_subset_provider.core import plan as planning
 from airflow_subset_provider.core.ends import Ends
-from airflow_subset_provider.core.engines.base import INDEX, Endpoint, Moved, Source, Target
+from airflow_subset_provider.core.engines.base import INDEX, Endpoint, Moved, Source, Target, batches
 from airflow_subset_provider.core.errors import EndpointError, Fault
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.integrity import Integrity
@@ -29,7 +29,8 @@ from airflow_subset_provider.core.parts import Parts
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.schema import Schema, TableName
 from airflow_subset_provider.core.spec import OnDrift, Rule, Spec
-from airflow_subset_provider.core.state import State, Stats, altering, batches, holding
+from airflow_subset_provider.core.state import State, altering, holding
+from airflow_subset_provider.core.stats import Stats
 from airflow_subset_provider.core.tally import WORTH_ANALYZING, Tally, told
 from airflow_subset_provider.core.turn import Turn
 
@@ -109,7 +110,7 @@ class Run:
         return Tally(self.key, self.log, self.watch, self.taken)
 
     def _turn(self, state: State) -> Turn:
-        return Turn(self.plan, state, self.target.label)
+        return Turn(self.plan, state.progress, self.target.label)
 
     def cancel(self) -> None:
         """Stop what both servers are doing for this run's open step; safe from a signal handler or another thread."""
@@ -212,12 +213,12 @@ class Run:
             state = State(target)
             state.hold(self.key, self.taken)
             self._tell_cycle(component)
-            if not state.claim(component.tables) or (not again and state.loaded(component.tables)):
+            if not state.progress.claim(component.tables) or (not again and state.progress.loaded(component.tables)):
                 return self._done_by_another(state, component.tables)
             turn = self._turn(state)
             (turn.to_extract_again if again else turn.to_extract)(component)
             for table in component.tables:
-                state.note_chunks(table, ())  # first: it waits for parts under way
+                state.progress.note_chunks(table, ())  # first: it waits for parts under way
                 target.execute(sa.delete(target.tables[table]))
                 if self._extracts(table):
                     stats[table] = self._extract(table, source, target)
@@ -228,7 +229,7 @@ class Run:
                 if dropped:
                     self.log.info("%s: %s rows left out: a reference of theirs is not kept", table, f"{dropped:,}")
             for table, done in stats.items():
-                state.note_stats(self.key, table, done)
+                state.progress.note_stats(self.key, table, done)
         return stats
 
     def parts(self, component: Component) -> Parts:
@@ -238,7 +239,7 @@ class Run:
 
     def _done_by_another(self, state: State, tables: Sequence[TableName]) -> dict[TableName, Stats]:
         self.log.info("another attempt at this step has ended: nothing is left to do")
-        return {t: done for t, done in state.stats(self.key).items() if t in tables}
+        return {t: done for t, done in state.progress.stats(self.key).items() if t in tables}
 
     def _tell_cycle(self, component: Component) -> None:
         """Say which foreign keys make the component a cycle, and which of them can be NULL."""
@@ -268,12 +269,12 @@ class Run:
             state = State(target)
             state.hold(self.key, self.taken)
             self._turn(state).to_close(self.plan.closed_before(component))
-            state.claim(component.tables)
-            if not state.unclosed(component.tables):
+            state.progress.claim(component.tables)
+            if not state.progress.unclosed(component.tables):
                 return self._done_by_another(state, component.tables)
             fetched = Integrity(self.plan, source, target).close(component)
-            state.note_closed(component.tables)
-            return self.tally.add(state, target, fetched, {})
+            state.progress.note_closed(component.tables)
+            return self.tally.add(state.progress, target, fetched, {})
 
     def settle(self) -> dict[TableName, Stats]:
         """The same for all components at once, where a referred row may itself be impossible to keep (plan.may_ban)."""
@@ -283,14 +284,14 @@ class Run:
             state = State(target)
             state.hold(self.key, self.taken)
             self._turn(state).to_close()
-            state.claim(self.plan.copied)
+            state.progress.claim(self.plan.copied)
             closures = [t for c in self.plan.closures for t in c.tables]
-            if not state.unclosed(closures):
+            if not state.progress.unclosed(closures):
                 return self._done_by_another(state, self.plan.copied)
             settlement = Settlement(Integrity(self.plan, source, target))
             settlement.run()
-            state.note_closed(closures)
-            return self.tally.add(state, target, settlement.fetched, settlement.dropped)
+            state.progress.note_closed(closures)
+            return self.tally.add(state.progress, target, settlement.fetched, settlement.dropped)
 
     # -- finish
 
@@ -312,13 +313,13 @@ class Run:
         with self.ends.both() as (source, target):
             with holding(target, self.key, self.taken, alone=True) as state:  # after all that is under way
                 self._turn(state).to_finish()
-                if not state.any_closed():  # one is enough for `Turn.to_extract_again`
-                    state.note_closed(self.plan.copied[:1])
+                if not state.progress.any_closed():  # one is enough for `Turn.to_extract_again`
+                    state.progress.note_closed(self.plan.copied[:1])
             proof = Proof(self.plan, source, target, self.tally)
             keys = proof.keys()
             proof.rearm()
             with holding(target, self.key, self.taken) as state:
-                stats = state.stats(self.key)
+                stats = state.progress.stats(self.key)
             sequences = target.reset_sequences(self.plan.copied)
             tables = [t.name for t in self.plan.schema.tables]
             target.forget(tables)

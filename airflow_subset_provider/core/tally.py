@@ -9,8 +9,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from airflow_subset_provider.core.engines.base import Moved, Target
+from airflow_subset_provider.core.progress import Progress
 from airflow_subset_provider.core.schema import TableName
-from airflow_subset_provider.core.state import State, Stats
+from airflow_subset_provider.core.stats import Stats
 
 MB = 1_000_000
 LOG_EVERY = 5.0  # seconds of a long copy
@@ -46,10 +47,10 @@ class Tally(Struct, frozen=True):
         return tell
 
     def add(
-        self, state: State, target: Target, fetched: Mapping[TableName, Moved], dropped: Mapping[TableName, int]
+        self, progress: Progress, target: Target, fetched: Mapping[TableName, Moved], dropped: Mapping[TableName, int]
     ) -> dict[TableName, Stats]:
         """Add what a step did to what is noted of each table it changed."""
-        before, changed = state.own_stats(self.run), [*{**fetched, **dropped}]
+        before, changed = progress.own_stats(self.run), [*{**fetched, **dropped}]
         for table in changed:
             moved, gone, was = fetched.get(table, Moved()), dropped.get(table, 0), before.get(table, Stats())
             now = replace(
@@ -59,11 +60,11 @@ class Tally(Struct, frozen=True):
                 bytes=was.bytes + moved.bytes,
                 seconds=round(was.seconds + moved.seconds, 3),
             )
-            state.note_stats(self.run, table, now)
+            progress.note_stats(self.run, table, now)
             if moved.rows or gone:
                 self.log.info("%s: %s, %d left out", table, told(moved, "referred "), gone)
         target.analyze([t for t, m in fetched.items() if m.rows >= WORTH_ANALYZING])
-        now_all = state.stats(self.run)
+        now_all = progress.stats(self.run)
         return {table: now_all[table] for table in changed}
 
 

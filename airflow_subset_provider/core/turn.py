@@ -15,8 +15,8 @@ from airflow_subset_provider.core.errors import EarlyError, Fault, TargetError
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.integrity import read_by_drop
 from airflow_subset_provider.core.plan import Plan
+from airflow_subset_provider.core.progress import Progress
 from airflow_subset_provider.core.schema import TableName
-from airflow_subset_provider.core.state import State
 
 AGAIN = "Run all steps again, from `prepare` on."
 LOST = "or the target's server has lost the rows in a crash"
@@ -30,7 +30,7 @@ class Turn(Struct, frozen=True):
     """
 
     plan: Plan
-    state: State
+    progress: Progress
     target: str
 
     def to_extract(self, component: Component) -> None:
@@ -44,7 +44,7 @@ class Turn(Struct, frozen=True):
         if not parents:
             return
         what = f"it is not loaded yet since the target was emptied, and {component.title} hangs on it"
-        EarlyError.raise_for(Fault(what, str(table), AGAIN) for table in self.state.unclaimed(parents))
+        EarlyError.raise_for(Fault(what, str(table), AGAIN) for table in self.progress.unclaimed(parents))
 
     def to_extract_again(self, component: Component) -> None:
         """The same, of tables that may be loaded: nothing may have been built upon them.
@@ -53,7 +53,7 @@ class Turn(Struct, frozen=True):
             EarlyError: parents are missing.
             TargetError: rows have been fetched since, by what the rows of some component reference, or it is proven.
         """
-        if self.state.any_closed():
+        if self.progress.any_closed():
             what = f"{component.title} cannot be loaded again: later steps have built upon it since"
             raise TargetError(Fault(what, self.target, AGAIN))
         self.to_extract(component)
@@ -67,9 +67,9 @@ class Turn(Struct, frozen=True):
         Raises:
             EarlyError: something of it is missing.
         """
-        lost = self.state.unclaimed(t for c in self.plan.extracts for t in c.tables)
+        lost = self.progress.unclaimed(t for c in self.plan.extracts for t in c.tables)
         self._refuse(f"nothing was loaded in this run, {LOST}", lost)
-        unclosed = self.state.unclosed(t for c in below for t in c.tables)
+        unclosed = self.progress.unclosed(t for c in below for t in c.tables)
         self._refuse(f"rows that are referenced have not been fetched in this run, {LOST}", unclosed)
 
     def to_finish(self) -> None:

@@ -80,7 +80,7 @@ def _unfinished(end: Target) -> list[Fault]:
 def _changed(end: Target, rows: dict[TableName, int]) -> list[Fault]:
     """Rows that came or went since the run."""
     state = State(end)
-    noted = state.stats() if state.exists() else {}
+    noted = state.progress.stats() if state.exists() else {}
     return [
         Fault(f"has {rows[t]:,} rows, the run left {done.kept:,}", str(t), "Somebody wrote it since.")
         for t, done in noted.items()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
     from airflow_subset_provider.connections import Address
-    from airflow_subset_provider.core.state import Stats
+    from airflow_subset_provider.core.stats import Stats
 
 
 class Traced:

@@ -13,7 +13,7 @@ from airflow_subset_provider.core.schema import TableName
 
 if TYPE_CHECKING:
     from airflow_subset_provider.core.report import Report
-    from airflow_subset_provider.core.state import Stats
+    from airflow_subset_provider.core.stats import Stats
 
 MB = 1_000_000
 

@@ -91,6 +91,18 @@ def test_plan_with_the_planners_estimates(cli: Cli, shop_source: str) -> None:
     assert reasons["public.product"] == "referenced by item(product_id)"
 
 
+@pytest.mark.parametrize("more", [(), ("--exact",)])
+def test_plan_says_which_filter_is_wrong(cli: Cli, shop_source: str, more: tuple[str, ...]) -> None:
+    filters = ("--filter", "customer: id = 'abc'", "--filter", "orders: idd = 1")
+    done = cli("plan", "--source", shop_source, *filters, *more)
+    assert done.code == 1
+    wrong = [line for line in done.err.splitlines() if line.startswith("error")]
+    assert [re.search(r"filters\[.*?\]", line)[0] for line in wrong] == [
+        "filters['public.customer']",
+        "filters['public.orders']",
+    ]
+
+
 def test_plan_exactly(cli: Cli, shop_source: str) -> None:
     filters = ("--filter", "customer: id IN (40, 41)", "--others", "referenced")
     done = cli("plan", "--source", shop_source, *filters, "--exact", "--format", "json")

@@ -18,8 +18,8 @@ from airflow_subset_provider.core.engines.mysql import indexes as mysql_indexes
 from airflow_subset_provider.core.engines.mysql import target as mysql_target
 from airflow_subset_provider.core.engines.mysql import triggers
 from airflow_subset_provider.core.errors import LockedError
+from airflow_subset_provider.core.progress import Progress
 from airflow_subset_provider.core.run import Run
-from airflow_subset_provider.core.state import State
 from tests.scenarios.kit import Lab, MakeLab
 from tests.scenarios.test_crash_safety import steps
 
@@ -137,7 +137,7 @@ def test_a_part_that_cannot_be_undone(lab: MakeLab, monkeypatch: pytest.MonkeyPa
     parts = run.parts(run.plan.extracts[0])
     cut = parts.cut()
     with monkeypatch.context() as patch:
-        patch.setattr(State, "note_chunk", _killed)
+        patch.setattr(Progress, "note_chunk", _killed)
         with pytest.raises(ConnectionError):
             parts.load(1)
     for part in cut:

@@ -19,6 +19,7 @@ from airflow_subset_provider.core import run as running
 from airflow_subset_provider.core.errors import LockedError, TargetError
 from airflow_subset_provider.core.plan import Plan
 from airflow_subset_provider.core.preparation import Preparation
+from airflow_subset_provider.core.progress import Progress
 from airflow_subset_provider.core.proof import Proof
 from airflow_subset_provider.core.run import Run
 from airflow_subset_provider.core.spec import Spec
@@ -220,7 +221,7 @@ def test_references_beside_a_late_load(lab: MakeLab, bans: bool, monkeypatch: py
     for component in one.plan.extracts:
         one.extract(component)
     assert one.plan.may_ban is bans
-    pause = Pause(monkeypatch, State, "loaded")
+    pause = Pause(monkeypatch, Progress, "loaded")
 
     def fetch() -> None:
         if bans:

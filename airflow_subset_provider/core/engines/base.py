@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import sqlalchemy as sa
 from msgspec import Struct
@@ -24,7 +24,9 @@ INDEX = "index"
 NOT_GENERATED = "the source generates this column, the target does not: it would stay empty"
 GENERATE = "Generate it there as well."
 OTHER_SEED = 7_046_029_254_386_353_131  # than anybody gives a sample of theirs
+BATCH = 50  # tables or constraints changed in one transaction
 PAGE = 10_000  # keys in one statement: about 200 kB of SQL for integer keys, 600 kB for UUIDs
+T = TypeVar("T")
 
 
 class Endpoint(Struct, frozen=True):
@@ -43,6 +45,12 @@ class Endpoint(Struct, frozen=True):
     def __repr__(self) -> str:
         """Without `connect`: what that closes over may show a password."""
         return f"Endpoint({self.engine!r}, {self.label!r})"
+
+
+def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """As many at a time as one transaction of the target may change."""
+    for start in range(0, len(items), BATCH):
+        yield items[start : start + BATCH]
 
 
 class Moved(Struct, frozen=True):
