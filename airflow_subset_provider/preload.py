@@ -16,21 +16,24 @@ from importlib import import_module
 import airflow_subset_provider.core.run  # noqa: F401  (to have it imported)
 from airflow_subset_provider.core import engines
 
-_LATER = [
-    "airflow_subset_provider.operators.subset",
-    "airflow_subset_provider.connections",
-    "airflow.providers.postgres.hooks.postgres",
-    "airflow.providers.mysql.hooks.mysql",
-]
+_LATER = iter(
+    (
+        "airflow.providers.postgres.hooks.postgres",
+        "airflow.providers.mysql.hooks.mysql",
+        "airflow_subset_provider.connections",
+        "airflow_subset_provider.operators.subset",
+    )
+)
 
 
 def _import_what_hangs_on_airflow() -> None:
+    """Once, for some 0.1 s. What a signal handler raises meanwhile is lost: Python lets nothing out of such a hook."""
     airflow = sys.modules.get("airflow")
-    if airflow is None or getattr(airflow.__spec__, "_initializing", False):
+    if airflow is None or getattr(airflow.__spec__, "_initializing", False):  # the import system's own mark, in CPython
         return
-    while _LATER:
+    for name in _LATER:
         with suppress(Exception):  # what a task needs, its own import complains of
-            import_module(_LATER.pop())
+            import_module(name)
 
 
 for _name in engines.NAMES:

@@ -14,7 +14,7 @@ from msgspec import Struct, convert, to_builtins
 from airflow_subset_provider.compat import AirflowFailException
 from airflow_subset_provider.core.errors import RetryableError
 from airflow_subset_provider.operators.job import Job
-from airflow_subset_provider.operators.readiness import PREPARE, Ready
+from airflow_subset_provider.operators.readiness import PREPARE
 
 HOLD, WAIT = "hold", "wait"
 LATER = "This task comes too early: it is tried again where it has `retries`; else clear it once that is done."
@@ -28,28 +28,21 @@ class Word(Struct, frozen=True):
         of: when the `prepare` that it belongs to began.
         exported: the name of the source's state; None: each task reads its own.
         why: why there is none.
-        ready: what `prepare` has said, passed on by `wait`: who goes by both asks Airflow once.
     """
 
     of: float
     exported: str | None = None
     why: str = ""
-    ready: Ready | None = None
 
     def push(self, ti: Any) -> None:
         """Say it as the task that runs."""
         ti.xcom_push(KEY, to_builtins(self))
 
 
-def said(job: Job, ti: Any, task: str) -> Word | None:
-    """What `hold` or `wait` has said last, in an earlier run of the group perhaps."""
-    found: Mapping[str, Any] | None = ti.xcom_pull(task_ids=job.task_id(task), key=KEY)
-    return convert(found, Word) if found else None
-
-
 def heard(job: Job, ti: Any, task: str, of: float) -> Word | None:
     """What `hold` or `wait` has said in this run of the group; nothing that it said in an earlier one."""
-    word = said(job, ti, task)
+    found: Mapping[str, Any] | None = ti.xcom_pull(task_ids=job.task_id(task), key=KEY)
+    word = convert(found, Word) if found else None
     return word if word and word.of == of else None
 
 

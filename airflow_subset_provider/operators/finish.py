@@ -29,7 +29,8 @@ class FinishOperator(WritingStep):
 
     def _agreed(self, context: Context) -> agreement.Word:
         """The report says which states were read, so nothing may have been withdrawn until now."""
-        return agreement.withdrawn(self.job, context["ti"], self._began(context)) or super()._agreed(context)
+        word = super()._agreed(context)
+        return agreement.withdrawn(self.job, context["ti"], word.of) or word
 
     def step(self, run: Run, context: Context) -> dict[str, Any]:
         """Finish; the report."""

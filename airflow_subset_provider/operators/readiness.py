@@ -63,9 +63,6 @@ class Ready(Struct, frozen=True):
 
 
 def heard(job: Job, ti: Any) -> Ready | None:
-    """What `prepare` has said in this DAG run; None: nothing, or nothing since it was cleared.
-
-    Converted as `agreement.said` does it: the same, whoever passed it on (an XCom gives a tuple back as one).
-    """
+    """What `prepare` has said in this DAG run; None: nothing, or nothing since it began again."""
     found: Mapping[str, Any] | None = ti.xcom_pull(task_ids=job.task_id(PREPARE), key=KEY)
     return convert(found, Ready) if found else None

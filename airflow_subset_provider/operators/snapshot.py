@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
-from msgspec.structs import replace
 
 from airflow_subset_provider.compat import AirflowFailException, conf, runs_one_by_one
 from airflow_subset_provider.core import snapshot
@@ -216,8 +215,7 @@ class WaitOperator(AfterPrepare, BaseSensorOperator):
         """Prove that the announced state can be read; load from it what will not be loaded again by its own task."""
         word, reading = self._proven(self._word, run)
         self.load_again(reading, context)
-        # Not before: a task that has its slot already would not find its parents' rows.
-        replace(word, ready=self.ready).push(context["ti"])
+        word.push(context["ti"])  # not before: a task that has its slot already would not find its parents' rows
         if word.exported is None:
             self.log.warning("Not one point in time, but %s: %s", snapshot.OWN_TIMES, word.why)
         return {"guarantee": snapshot.guarantee(word.exported is not None), "snapshot": word.exported, "why": word.why}

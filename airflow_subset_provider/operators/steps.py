@@ -12,7 +12,7 @@ import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 
 from airflow.sdk import BaseOperator
 from msgspec.structs import replace
@@ -90,14 +90,11 @@ class Step(BaseOperator):
 
     def _heard(self, context: Context) -> Ready | None:
         try:
-            return self._asked(context["ti"])
+            return readiness.heard(self.job, context["ti"])
         except Exception:
             # No run to ask: each of Airflow's ways to render outside one says so with another exception.
             self.log.debug("no XCom of `prepare`", exc_info=True)
             return None
-
-    def _asked(self, ti: Any) -> Ready | None:
-        return readiness.heard(self.job, ti)
 
     def _rendered(
         self, templates: dict[str, str], context: Context, jinja_env: jinja2.Environment | None
@@ -135,10 +132,15 @@ class Step(BaseOperator):
                 return self._attempt(self._run, context)
             except SnapshotError as error:
                 if not self._withdrawn(context):
-                    advice = agreement.advice(self.job)
-                    raise AirflowFailException(f"{secrets.masked_error(error)} {advice}") from None
+                    self._refuse_to_read(error, context)
             self._run = self._run.reading(None)
             return self._attempt(self._run, context)
+
+    def _refuse_to_read(self, error: SnapshotError, context: Context) -> NoReturn:
+        if self._prepared_again(context):  # with it, Airflow has cleared what held the snapshot
+            prepare = self.job.task_id(PREPARE)
+            raise RetryableError(f"`{prepare}` runs again, and the snapshot of before is gone. {agreement.LATER}")
+        raise AirflowFailException(f"{secrets.masked_error(error)} {agreement.advice(self.job)}") from None
 
     def _attempt(self, run: Run, context: Context) -> Any:
         try:
@@ -204,19 +206,15 @@ class AfterPrepare(Step):
         """
         prepare = self.job.task_id(PREPARE)
         if not self._ready:
-            self._refuse_unprepared(context)
+            state = self._siblings(context).state(PREPARE)
+            if state in ENDED and state != "success":
+                raise AirflowFailException(f"`{prepare}` has not made the target ready: {state}. Its log says why.")
             raise RetryableError(f"`{prepare}` has not said yet that the target is ready. {agreement.LATER}")
         if how := self._ready.edited(self.job):
             if self._prepared_again(context):
                 raise RetryableError(f"`{prepare}` runs again, as the DAG's {how}. {agreement.LATER}")
             raise AirflowFailException(f"the DAG's {how}. Clear the run from `{prepare}` on.")
         return super().execute(context)
-
-    def _refuse_unprepared(self, context: Context) -> None:
-        state = self._siblings(context).state(PREPARE)
-        if state in ENDED and state != "success":
-            prepare = self.job.task_id(PREPARE)
-            raise AirflowFailException(f"`{prepare}` has not made the target ready: {state}. Its log says why.")
 
     def _known(self) -> dict[str, str]:
         """Nothing where `prepare` speaks of another plan, with other filters perhaps."""
@@ -237,13 +235,6 @@ class AfterPrepare(Step):
 class WritingStep(AfterPrepare):
     """A task that writes what `prepare` has made ready."""
 
-    _word: agreement.Word | None = None
-
-    def _asked(self, ti: Any) -> Ready | None:
-        """As `wait` passes it on. Were that of an earlier `prepare`, the core refuses what is `taken` no more."""
-        self._word = agreement.said(self.job, ti, agreement.WAIT) if self.job.consistent else None
-        return (self._word and self._word.ready) or super()._asked(ti)
-
     def _exported(self, context: Context) -> str | None:
         """As `wait` agreed; that `hold` withdrew shows when the state cannot be read."""
         if not self.job.consistent:
@@ -254,12 +245,8 @@ class WritingStep(AfterPrepare):
         return word.exported
 
     def _agreed(self, context: Context) -> agreement.Word:
-        of = self._began(context)
-        return self._word if self._word and self._word.of == of else self._wait_for(of, context)
-
-    def _wait_for(self, of: float, context: Context) -> agreement.Word:
         ended = partial(self._siblings(context).ended, agreement.WAIT)
-        return agreement.agreed(self.job, context["ti"], of, ended)
+        return agreement.agreed(self.job, context["ti"], self._began(context), ended)
 
     def _withdrawn(self, context: Context) -> bool:
         word = agreement.withdrawn(self.job, context["ti"], self._began(context)) if self.job.consistent else None
@@ -269,12 +256,3 @@ class WritingStep(AfterPrepare):
 
     def _tell(self, word: agreement.Word) -> None:
         self.log.info("This task reads its own state of the source: %s", word.why)
-
-    def _prepared_again(self, context: Context) -> bool:
-        """Where what `wait` passed on is of an earlier `prepare`, this one may have failed, or `wait` says no more."""
-        again = super()._prepared_again(context)
-        if again and self.job.consistent:
-            self._refuse_unprepared(context)
-            if ready := readiness.heard(self.job, context["ti"]):
-                self._wait_for(ready.started, context)
-        return again

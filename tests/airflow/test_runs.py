@@ -451,26 +451,28 @@ def test_a_task_that_did_not_hear_prepare_is_tried_again(shop: Shop, dag_file: W
         task.execute({"ti": Instance({"prepare": "failed"})})
 
 
-def test_a_task_that_was_told_of_an_earlier_prepare(shop: Shop, dag_file: Write) -> None:
-    """`wait` passes on what it heard, and its word outlives that `prepare`: the lock then refuses."""
+GONE = "000FFFFF-00000001-1"  # no session holds it
+
+
+def test_a_snapshot_that_is_gone(shop: Shop, dag_file: Write) -> None:
+    """Airflow clears `hold` with `prepare`: until that has begun again, this task hears what was said before."""
     task = _heard(dag_file(COPY.format(ONE_CUSTOMER)).load())
-    then = replace(task._ready, drift=("a column",))  # as `prepare` pushes it, and Airflow gives it back
-    now = replace(then, taken="now", started=2.0)
-    old, new = Word(1.0, "a", ready=then), Word(2.0, "b", ready=now)
-    task._ready = task._asked(Instance({}, {"wait": old}))
-
-    def again(states: dict[str, str], **said: Any) -> Any:
-        return task._prepared_again({"ti": Instance(states, said)})
-
-    assert not again({"prepare": "success", "wait": "success"}, prepare=then, wait=old)
-    assert again({"prepare": "success", "wait": "success"}, prepare=now, wait=new)
-    assert again({"prepare": "running"}, wait=old)
+    ready = task._ready
+    said = {"prepare": ready, "wait": Word(ready.started, GONE), "hold": Word(ready.started, GONE)}
+    heard = Instance({"prepare": "success", "wait": "success"}, said)
+    task.render_template_fields({"ti": heard})
+    with pytest.raises(AirflowFailException, match=rf"{GONE}.* is gone.* Clear the whole task group 'copy'"):
+        task.execute({"ti": heard})
+    cleared = Instance({"wait": "success"}, said)
+    with pytest.raises(RetryableError, match=r"`copy\.prepare` runs again, and the snapshot of before is gone"):
+        task.execute({"ti": cleared})
+    said["prepare"] = replace(ready, taken="now", started=2.0)
+    ended = Instance({"prepare": "success"}, said)
+    with pytest.raises(RetryableError, match=r"`copy\.prepare` runs again"):
+        task.execute({"ti": ended})
+    task.render_template_fields({"ti": ended})
     with pytest.raises(RetryableError, match=r"`copy\.wait` has not said yet"):
-        again({"prepare": "success", "wait": "running"}, prepare=now, wait=old)
-    with pytest.raises(AirflowFailException, match=r"`copy\.wait` has not run since"):
-        again({"prepare": "success", "wait": "success"}, prepare=now, wait=old)
-    with pytest.raises(AirflowFailException, match=r"`copy\.prepare` has not made the target ready: failed"):
-        again({"prepare": "failed"}, wait=old)
+        task.execute({"ti": ended})
 
 
 def test_an_attempt_at_prepare_that_is_late(shop: Shop, dag_file: Write) -> None:

@@ -32,6 +32,8 @@ FILES = {
     "slow": 'filters={"branch": "id <= 3 AND (id <> 1 OR pg_sleep(8) IS NOT NULL)"}, retries=1',
     "one_slot": 'filters={"branch": "id <= 3"}, pool="one_slot"',
     "fewer_slots": 'filters={"branch": "id <= 3 AND (id <> 1 OR pg_sleep(8) IS NOT NULL)"}, pool="fewer_slots"',
+    "waiting": 'filters={"branch": "id <= 3 AND (id <> 1 OR pg_sleep(8) IS NOT NULL)"}, pool="fewer_slots", retries=5, '
+    "retry_delay=5",
     "demanding": 'filters={"branch": "id <= 3"}, pool="one_slot", consistent=True',
 }
 PATIENCE = 25

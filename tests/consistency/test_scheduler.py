@@ -208,6 +208,19 @@ def test_a_slot_is_taken_away_in_the_middle(airflow: Airflow, bank: Bank) -> Non
 
 
 @pytest.mark.usefixtures("writing")
+def test_a_table_is_cleared_while_others_wait_for_a_slot(airflow: Airflow, bank: Bank) -> None:
+    """Airflow clears `hold` with it, and so ends the snapshot: who gets its slot comes too early, and not in vain."""
+    airflow.resize("fewer_slots", 2)
+    run = _midway(airflow, bank, "waiting")
+    run.clear(["tables.version"])
+    _finished(run, ONE_POINT)
+    tries = {name.partition(".")[2]: task["try_number"] for name, task in run.tasks().items()}
+    assert (tries["branch"], max(tries["checking"], tries["savings"]) > 1) == (1, True)
+    assert "public.branch: its task is not run again" in run.log("wait")
+    assert bank.is_one_point(WHOLE)
+
+
+@pytest.mark.usefixtures("writing")
 def test_a_single_slot_is_not_enough_for_a_demand(airflow: Airflow, bank: Bank) -> None:
     run = airflow.start("demanding")
     assert run.end() == "failed"
