@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
@@ -70,10 +70,7 @@ def _told(changes: Sequence[drift.Change]) -> list[Fault]:
 
 def check_source(plan: Plan, source: Source) -> list[Fault]:
     """Privileges, every filter, and the statements whose validity hangs on more than the schema."""
-    readable = [plan.schema[t] for t in plan.copied]
-    faults = source.unreadable(readable)
-    closed = {t.name for t in readable if faults and source.unreadable([t])}
-    faults += check_filters(plan, source, closed)
+    faults = [*source.unreadable([plan.schema[t] for t in plan.copied]), *check_filters(plan, source)]
     faults += [] if source.shares_ctes else list(_too_deep(plan, source))
     if not faults:
         for name in _delicate(plan):
@@ -81,17 +78,15 @@ def check_source(plan: Plan, source: Source) -> list[Fault]:
     return faults
 
 
-def check_filters(plan: Plan, source: Source, closed: Collection[TableName] = ()) -> list[Fault]:
-    """What the source's server says against each filter.
-
-    Args:
-        closed: tables that the user may not read, whose filters cannot be asked about.
-    """
+def check_filters(plan: Plan, source: Source) -> list[Fault]:
+    """What the source's server says against each filter, but for those of tables that this user may not read."""
+    clauses = {t.name: t.filter for t in plan.tables.values() if t.filter is not None}
+    any_closed = bool(source.unreadable([plan.schema[t] for t in clauses]))
     return [
         fault
-        for table in plan.tables.values()
-        if table.filter is not None and table.name not in closed
-        for fault in source.clause_faults(table.name, table.filter, f"filters[{str(table.name)!r}]")
+        for table, clause in clauses.items()
+        if not (any_closed and source.unreadable([plan.schema[table]]))
+        for fault in source.clause_faults(table, clause, f"filters[{str(table)!r}]")
     ]
 
 

@@ -56,7 +56,7 @@ def agreed(job: Job, ti: Any, of: float, ended: Callable[[], bool]) -> Word:
     """What the tasks of this run of the group read, unless `hold` has withdrawn since.
 
     Args:
-        ended: whether `wait` will say no more.
+        ended: whether `wait` will say no more of that `prepare`, and no later one has run.
 
     Raises:
         RetryableError: nothing is agreed to yet: this task had its slot already when `prepare` was cleared.
@@ -65,6 +65,7 @@ def agreed(job: Job, ti: Any, of: float, ended: Callable[[], bool]) -> Word:
     word = heard(job, ti, WAIT, of)
     if word is None and not ended():
         raise RetryableError(f"`{job.task_id(WAIT)}` has not said yet which state of the source is read. {LATER}")
+    word = word or heard(job, ti, WAIT, of)  # it may have ended in between
     if word is None:
         raise AirflowFailException(
             f"`{job.task_id(WAIT)}` has not run since `{job.task_id(PREPARE)}` did, so there is no snapshot to read. "

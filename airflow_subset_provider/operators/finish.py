@@ -30,7 +30,13 @@ class FinishOperator(WritingStep):
     def _agreed(self, context: Context) -> agreement.Word:
         """The report says which states were read, so nothing may have been withdrawn until now."""
         word = super()._agreed(context)
-        return agreement.withdrawn(self.job, context["ti"], word.of) or word
+        if word.exported is None or self.job.demanded:
+            return word
+        held = agreement.heard(self.job, context["ti"], agreement.HOLD, word.of)
+        if held is None:  # Airflow forgets what a task has said when it starts once more
+            why = f"`{self.job.task_id(agreement.HOLD)}` was run again, so nobody knows whether it had withdrawn"
+            return agreement.Word(word.of, None, why)
+        return word if held.exported else held
 
     def step(self, run: Run, context: Context) -> dict[str, Any]:
         """Finish; the report."""

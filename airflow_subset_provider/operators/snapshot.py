@@ -172,9 +172,7 @@ class HoldOperator(Step):
             "(max_active_tasks) has no slot for them beside this one. It takes at least three",
         )
         if any(state in AT_WORK for state in self._others(context).values()):
-            self._over.wait(
-                GRACE
-            )  # begun in between: it may have heard the former word, and imports in its first second
+            self._over.wait(GRACE)  # begun in between: spares it an attempt at a snapshot that is gone
 
 
 # What a DAG's default_args ask of its sensors is not meant for this one: were it skipped instead of failed, so would be

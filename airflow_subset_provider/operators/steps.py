@@ -139,7 +139,8 @@ class Step(BaseOperator):
     def _refuse_to_read(self, error: SnapshotError, context: Context) -> NoReturn:
         if self._prepared_again(context):  # with it, Airflow has cleared what held the snapshot
             prepare = self.job.task_id(PREPARE)
-            raise RetryableError(f"`{prepare}` runs again, and the snapshot of before is gone. {agreement.LATER}")
+            what = f"`{prepare}` runs again, and the snapshot of before is gone"
+            raise RetryableError(f"{what}. {agreement.LATER}") from None
         raise AirflowFailException(f"{secrets.masked_error(error)} {agreement.advice(self.job)}") from None
 
     def _attempt(self, run: Run, context: Context) -> Any:
@@ -245,7 +246,9 @@ class WritingStep(AfterPrepare):
         return word.exported
 
     def _agreed(self, context: Context) -> agreement.Word:
-        ended = partial(self._siblings(context).ended, agreement.WAIT)
+        def ended() -> bool:
+            return self._siblings(context).ended(agreement.WAIT) and not self._prepared_again(context)
+
         return agreement.agreed(self.job, context["ti"], self._began(context), ended)
 
     def _withdrawn(self, context: Context) -> bool:

@@ -24,7 +24,7 @@ from airflow_subset_provider.compat import AirflowFailException
 from airflow_subset_provider.core.errors import RetryableError
 from airflow_subset_provider.core.graph import Component
 from airflow_subset_provider.core.run import Run
-from airflow_subset_provider.operators import steps
+from airflow_subset_provider.operators import prepare
 from airflow_subset_provider.operators.agreement import Word
 from airflow_subset_provider.operators.readiness import Ready
 from tests.airflow.conftest import DagFile, Database, Outcome, is_airflow_3_1
@@ -470,9 +470,27 @@ def test_a_snapshot_that_is_gone(shop: Shop, dag_file: Write) -> None:
     ended = Instance({"prepare": "success"}, said)
     with pytest.raises(RetryableError, match=r"`copy\.prepare` runs again"):
         task.execute({"ti": ended})
+    later = Instance({"prepare": "success", "wait": "success"}, said | {"wait": Word(2.0, GONE)})
+    with pytest.raises(RetryableError, match=r"`copy\.wait` has not said yet"):
+        task.execute({"ti": later})
     task.render_template_fields({"ti": ended})
     with pytest.raises(RetryableError, match=r"`copy\.wait` has not said yet"):
         task.execute({"ti": ended})
+    with pytest.raises(AirflowFailException, match=r"`copy\.wait` has not run since `copy\.prepare` did"):
+        task.execute({"ti": Instance({"prepare": "success", "wait": "success"}, said)})
+
+
+def test_what_finish_says_of_a_hold_that_was_run_again(shop: Shop, dag_file: Write) -> None:
+    """It may have withdrawn before, and Airflow has forgotten that."""
+    dag = dag_file(COPY.format(ONE_CUSTOMER)).load()
+    finish, table = dag.get_task("copy.finish"), _heard(dag)
+    finish._ready = table._ready
+    of = table._ready.started
+    held = Word(of, "a")
+    for said, exported in ((held, "a"), (Word(of, "another"), "a"), (Word(of, None, "no slot"), None), (None, None)):
+        ti = Instance({"wait": "success"}, {"wait": held} | ({"hold": said} if said else {}))
+        assert finish._exported({"ti": ti}) == exported
+        assert table._exported({"ti": ti}) == "a"
 
 
 def test_an_attempt_at_prepare_that_is_late(shop: Shop, dag_file: Write) -> None:
@@ -564,7 +582,7 @@ def test_prepare_waits_for_tasks_that_are_at_their_end(
     shop: Shop, early: Outcome, still: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What has committed and is about to end would be emptied and not come again."""
-    monkeypatch.setattr(steps, "WAIT", 0.2)
+    monkeypatch.setattr(prepare, "EVERY", 0.2)
     cleared = [*ALONG, "copy.references.q", *(["copy.references.p"] if "tables" in still else [])]
     again = early.rerun(cleared, still=still, first=["copy.prepare"])
     if "tables" in still:  # then `prepare` loads it

@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from airflow_subset_provider.core import engines
+from airflow_subset_provider.core import plan as planning
+from airflow_subset_provider.core import preview as previewing
 from airflow_subset_provider.core import run as running
 from airflow_subset_provider.core.errors import (
     DriftError,
@@ -23,7 +26,8 @@ from airflow_subset_provider.core.errors import (
     SubsetError,
     TargetError,
 )
-from airflow_subset_provider.core.schema import Schema
+from airflow_subset_provider.core.schema import Schema, TableName
+from airflow_subset_provider.core.spec import Spec
 from tests.scenarios.ends import Database
 from tests.scenarios.kit import Lab, MakeLab
 
@@ -639,6 +643,31 @@ def test_no_select_on_a_table_that_a_clause_reads(users: Any) -> None:
     poor = make(db.source, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO ROLE; GRANT USAGE ON SCHEMA secret TO ROLE")
     error = db.refusal(filters={"customer": "id IN (SELECT id FROM secret.list)"}, source=db.source.endpoint(**poor))
     assert "permission denied for table list" in str(error)
+    assert "GRANT what the clause reads" in str(error)
+
+
+@rights
+def test_a_plan_of_a_table_that_may_not_be_read(users: Any) -> None:
+    """A fault of the database, not of its filter."""
+    db, make = users
+    poor = make(db.source, "GRANT SELECT ON rental, parking TO ROLE")
+    schema = running.reflect(db.source.endpoint())
+    with engines.get("postgresql").source(db.source.endpoint(**poor), "test") as source:
+        plan = planning.build(Spec.of(filters={"customer": "id = 1"}), schema)
+        with pytest.raises(EndpointError, match="permission denied for table customer"):
+            previewing.preview(plan, source)
+        wrong = planning.build(Spec.of(filters={"customer": "id = 1", "rental": "nosuch"}), schema)
+        with pytest.raises(RequestError, match=r"filters\['public\.rental'\]: column .nosuch. does not exist"):
+            previewing.preview(wrong, source)
+
+
+@rights
+def test_a_connection_that_is_lost_is_no_fault_of_a_filter(shop: Lab) -> None:
+    name = "test of a lost connection"
+    with engines.get("postgresql").source(shop.source.endpoint(), name) as source:
+        shop.source.query(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{name}'")
+        with pytest.raises(RetryableError):
+            source.clause_faults(TableName("public", "customer"), "id = 1", "filters")
 
 
 @rights

@@ -21,6 +21,12 @@ from airflow_subset_provider.core.errors import EndpointError, Fault
 from airflow_subset_provider.core.schema import Schema, Table, TableName
 from airflow_subset_provider.core.sql import Tables
 
+PASSING = (
+    psycopg.errors.QueryCanceled,
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.AdminShutdown,
+    psycopg.errors.CrashShutdown,
+)
 READABLE = """
 SELECT n.nspname, c.relname, has_schema_privilege(n.oid, 'USAGE'),
        (has_table_privilege(c.oid, 'SELECT') OR NOT EXISTS (
@@ -100,7 +106,7 @@ class PostgresSource(PostgresSession, Source):
                 if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
                     raise psycopg.errors.error_from_result(result, self.connection.info.encoding)
         except psycopg.Error as error:
-            return error
+            return self._lasting(error)
         return None
 
     def _plan(self, statement: str) -> psycopg.Error | None:
@@ -109,8 +115,19 @@ class PostgresSource(PostgresSession, Source):
             with self.connection.transaction():
                 self.connection.execute(raw(EXPLAIN + statement))
         except psycopg.Error as error:
-            return error
+            return self._lasting(error)
         return None
+
+    def _lasting(self, error: psycopg.Error) -> psycopg.Error:
+        """The error itself, unless it speaks of the connection, or of the moment, and not of the statement.
+
+        Raises:
+            RetryableError: it does.
+        """
+        if self.connection.closed or isinstance(error, PASSING):
+            with translated(self.label):
+                raise error
+        return error
 
     def unreadable(self, tables: Sequence[Table]) -> list[Fault]:
         """Tables without SELECT, of which row-level security hides rows, or whose values lie outside of them."""
@@ -224,6 +241,8 @@ def _advice(error: psycopg.Error) -> str:
         return error.diag.message_hint
     if isinstance(error, psycopg.errors.UndefinedColumn):
         return "Write a condition on the table's own columns; reach other tables by a subquery."
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return "GRANT what the clause reads, or leave it out."
     return "Write one boolean expression, as it would stand after WHERE."
 
 
